@@ -56,7 +56,7 @@ def test_pages_become_tensors(folder: Path, tmp_path: Path, monkeypatch: pytest.
     ("boxes", "size", "said"),
     [
         ([(0, 0, 11, 5)], (10, 10), "the box of word 1 .'w'., 0 0 11 5, is outside of its page of 10 x 10"),
-        ([(5, 0, 3, 5)], None, "or has no extent"),
+        ([(5, 0, 3, 5)], None, "or has a negative width or height"),
         ([(-1, 0, 3, 5)], None, "-1 0 3 5, is outside"),
         ([], None, "page 7 contains no words"),
     ],

@@ -48,7 +48,7 @@ def test_other_labels_and_other_kinds_of_numbers_are_distinguished():
     sets = {"train": samples([1.0], [2.0], y=[0, 1]), "test": samples([2.0], [3.0], [1.0], y=[0, 0, 0])}
     (found,) = shared_samples(sets)
     assert found == Shared("test", "train", 2, 3, 1)
-    assert str(found) == "2 of 3 samples of test are in train, 1 of them with another label"
+    assert str(found) == "2 of 3 samples of test are also in train, 1 of them with another label"
     assert shared_samples(sets | {"train": samples([1], [2], dtype=torch.int32)}) == []
     assert shared_samples(sets | {"train": sets["train"].without_labels()})[0].differing == 0
 
@@ -117,7 +117,7 @@ def test_photographs_saved_again_are_nearly_equal(tmp_path, monkeypatch):
     photograph(2).point(lambda value: value * 0.7 + 20).save(test / "a" / "z.webp", quality=60)
     photograph(30).save(tmp_path / "data" / "val" / "b" / "copy.png")
     exact = ImageFolder(root=str(tmp_path / "data"))
-    with pytest.warns(UserWarning, match="1 of 9 samples of test are in val"):
+    with pytest.warns(UserWarning, match="1 of 9 samples of test are also in val"):
         exact.load()
     assert exact.duplicates == [Shared("test", "val", 1, 9, 1)]
     near = ImageFolder(root=str(tmp_path / "data"), near_duplicates=0.98)

@@ -47,7 +47,7 @@ def test_the_seed_fixes_the_draw_and_smaller_draws_lie_within_larger_ones():
 
 @pytest.mark.parametrize("count", [2, 34, 0, -1])
 def test_a_number_that_cannot_be_is_refused(count):
-    with pytest.raises(UserError, match=rf"data\.labels={count} is not between the number of classes, 3, .* 33"):
+    with pytest.raises(UserError, match=rf"data\.labels={count} must be between the number of classes, 3, .* 33"):
         few_labels(Y, count, 0, NAMES)
 
 

@@ -223,7 +223,7 @@ def test_the_share_is_reported_with_what_to_do() -> None:
     assert waiting.said(2, 8) == ""
     waiting.seconds, waiting.of_seconds = 61.0, 100.0
     assert waiting.said(2, 16) == "data-bound: training waited for data 61 % of its time; try data.workers=6"
-    assert waiting.said(2, 2).endswith("61 % of its time; as many workers as cores (2) read already")
+    assert waiting.said(2, 2).endswith("61 % of its time; there are already as many workers as cores (2)")
     waiting.seconds = 3.0
     assert waiting.said(2, 16) == "data-bound: training waited for data 3 % of its time"
 

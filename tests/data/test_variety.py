@@ -48,7 +48,7 @@ class _One(Blobs):
 
 
 def test_training_on_one_class_is_refused() -> None:
-    with pytest.raises(UserError, match=r"the set 'train' has the class 'c' in every sample, so that there is nothing"):
+    with pytest.raises(UserError, match=r"the set 'train' has the class 'c' in every sample, so there is nothing"):
         _One("train").load()
 
 

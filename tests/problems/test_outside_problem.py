@@ -225,7 +225,7 @@ def test_methods_for_all_problems_take_it_and_others_do_not() -> None:
 def test_a_name_is_used_once() -> None:
     with pytest.raises(ValueError, match="there is already a problem named 'regression'"):
         type("Other", (base.Problem,), {"name": "regression", "__module__": __name__})
-    with pytest.raises(ValueError, match="'mine' displays the metric 'acc' otherwise than 'single_label'"):
+    with pytest.raises(ValueError, match="'mine' displays the metric 'acc' differently from 'single_label'"):
         register("mine", Scores("acc", {"acc": Kind("accuracy")}))
     assert "mine" not in kinds._STATED
 

@@ -97,7 +97,7 @@ def test_a_stream_of_them_is_learned(kind, strategy):
 
 def test_tasks_with_outputs_of_their_own_are_refused(kind):
     stream = PermutedStream(of=SETS[kind](seed=0), num_tasks=2, scenario="task")
-    with pytest.raises(UserError, match=r"data\.scenario=task gives tasks separate outputs"):
+    with pytest.raises(UserError, match=r"data\.scenario=task requires separate outputs for each task"):
         stream.load()
 
 

@@ -65,9 +65,9 @@ def test_a_modality_that_a_backbone_does_not_take_is_refused_before_data_are_rea
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["data=digits", "backbone=conv4", "backbone.in_channels=4"], "images of 4 channels, and the data's have 1"),
-        (["data=moons", "backbone=mlp", "backbone.in_channels=3"], "vectors of length 3, and the data's have length 2"),
-        (["data=digits", "backbone=mlp", "backbone.in_channels=5"], "images of 5 channels, and the data's have 1"),
+        (["data=digits", "backbone=conv4", "backbone.in_channels=4"], "images of 4 channels, but the data have 1"),
+        (["data=moons", "backbone=mlp", "backbone.in_channels=3"], "vectors of length 3, but the data have length 2"),
+        (["data=digits", "backbone=mlp", "backbone.in_channels=5"], "images of 5 channels, but the data have 1"),
         (["data=digits", "backbone=mlp", "backbone.input_size=[1,1]"], "the data are images of 8x8 pixels"),
     ],
 )

@@ -116,7 +116,7 @@ def test_arrays_are_taken_within_their_range_only(kind, value):
 def test_whole_numbers_of_every_size_are_pixels(kind):
     values = np.arange(256).astype(kind).reshape(1, 1, 16, 16)
     assert torch.equal(check_pixels(torch.from_numpy(values)), torch.arange(256).view(1, 1, 16, 16).to(torch.uint8))
-    with pytest.raises(UserError, match=r"whole numbers in 0\.\.255, not 0 to 4095"):
+    with pytest.raises(UserError, match=r"integers in 0\.\.255, not 0 to 4095"):
         check_pixels(torch.from_numpy((values * 16 + 15) * (values > 0).astype(kind)))
 
 

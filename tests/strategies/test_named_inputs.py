@@ -128,7 +128,7 @@ def test_a_checkpoint_predicts_sequences(tmp_path):
 
 
 def test_methods_for_images_refuse_sequences_in_one_sentence():
-    with pytest.raises(UserError, match="augmentation changes images, and these data are text"):
+    with pytest.raises(UserError, match="augmentation changes images, but these data are text"):
         make(FromScratch, Sentences(augmentation=Augmentation(noise=0.1)))
     with pytest.raises(UserError, match="changes images, but these data are texts"):
         make(FromScratch, SentencePair(batch_size=20), adaptation=DomainRandomisation(invert=0.5))

@@ -135,7 +135,7 @@ def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
         outcome(child)
         assert (
             child.value
-            == f"another process is working in '{tmp_path}': wait until it has ended, or name another folder"
+            == f"another process is working in '{tmp_path}': wait until it has ended, or choose another folder"
         )
         child.close()
     assert _try(tmp_path) == "free"

@@ -1,4 +1,4 @@
-"""Base class of data modules, the interface to the run, the strategies and Lightning."""
+"""Base class of data modules: their interface to the run, the strategies and Lightning."""
 
 import copy
 import hashlib
@@ -34,31 +34,31 @@ from tl_lab.texts import listed
 
 __all__ = ["DataModule"]
 
-_READY_BYTES = 2**30  # sets that take less as normalised floats of the network's size are stored so, others as bytes
-_AT_ONCE = 20_000_000  # values of enlarged images in a batch of validation or test
+_READY_BYTES = 2**30  # sets that would be larger as normalised floats are converted batch by batch
+_AT_ONCE = 20_000_000  # largest number of values of enlarged images in a validation or test batch
 
 
 class DataModule(pl.LightningDataModule):
     """Named sets of samples, served as batches.
 
-    A subclass implements :meth:`read`. The run then calls, in this order, :meth:`load` and :meth:`use` with the
-    backbone's spec, and passes the module to Lightning.
+    A subclass implements :meth:`read`. The run calls :meth:`load`, then :meth:`use` with the backbone's spec, and then
+    passes the module to Lightning.
 
     Args:
-        batch_size: samples in a training batch, over all processes (of each domain, in a pair).
-        eval_batch_size: samples in a batch of validation or test, at most: fewer where the backbone enlarges images
-            so that the values of a batch exceed 20 million, because activations take some thirty times their memory.
+        batch_size: samples in a training batch, over all processes (for a pair, of each domain).
+        eval_batch_size: largest number of samples in a validation or test batch. If the backbone enlarges images, a
+            batch has at most 20 million values, because activations need about thirty times their memory.
         seed: determines splits, order and augmentation.
         evaluate: the checkpoint that is tested, ``best`` (on validation) or ``last``.
         augmentation: random changes to training images or texts; None for none.
-        workers: processes that read data on disk during training.
-        lazy: read samples during training instead of all of them before it: ``true``, ``false``, or ``auto``:
-            if they would take more than 2 GiB of memory.
+        workers: number of processes that read data on disk during training.
+        lazy: whether samples are read during training instead of before it: ``true``, ``false``, or ``auto``, which
+            reads them during training if they would need more than 2 GiB of memory.
         batches_per_epoch: training batches in an epoch; None for one pass over the (source's) training set.
-        labels: labelled samples in the training set, for a pair in the source's (see
+        labels: number of labelled samples in the training set, for a pair in the source's (see
             :func:`~tl_lab.data.splits.few_labels`); None for all.
-        test_count: samples of each test part that are scored, drawn by the seed; None for all.
-        near_duplicates: similarity, in (0, 1], from which on images or texts in more than one part of the data
+        test_count: number of samples of each test set that are scored, drawn by the seed; None for all.
+        near_duplicates: smallest similarity, in (0, 1], at which images or texts in different parts of the data
             count as duplicates (see :func:`~tl_lab.data.duplicates.shared_samples`); None for equal samples only.
     """
 
@@ -66,21 +66,21 @@ class DataModule(pl.LightningDataModule):
     """Traits of the data: ``labels``, ``domains`` (several labelled ones), ``several tasks``
     (at once), ``target``, ``tasks`` (one after the other), ``episodes``."""
     paired: ClassVar[bool] = False
-    """Whether there are two domains, for distances and for validators that use both."""
+    """Whether there are two domains, as distances and some validators require."""
     keeps_best: ClassVar[bool] = True
-    """Whether one epoch can be the best of the run."""
+    """Whether the checkpoint of the best epoch can be selected."""
     labels_new_samples: ClassVar[bool] = True
-    """Whether a model of these data can label new samples."""
+    """Whether a model trained on these data can label new samples."""
     in_tasks: ClassVar[bool] = False
-    """Whether training goes through tasks one after the other."""
+    """Whether tasks are trained one after the other."""
     every_class: ClassVar[bool] = True
-    """Whether each set has samples of all classes, so that constant labels and scores at chance are suspicious."""
+    """Whether each set has samples of all classes, so that constant labels and chance-level scores are suspicious."""
     has_bound: ClassVar[str] = ""
-    """For what training on the target's labels is a bound, if not for these data; empty if it is for these."""
+    """For which data training on the target's labels gives an upper bound, if not for these; otherwise empty."""
     changes_by_epoch: ClassVar[bool] = False
     """Whether the training set changes between epochs."""
     screens: ClassVar[bool] = False
-    """Whether each class or label is a finding, reported with intervals and an operating point."""
+    """Whether each class or label is a medical finding, reported with intervals and an operating point."""
     modality: ClassVar[str] = "image"
     """Modality: ``image``, ``vector``, ``table``, ``text``, ``audio``, ``tokens_with_boxes`` or ``passage``."""
     problem_kind: type[Problem] = SingleLabel
@@ -88,9 +88,9 @@ class DataModule(pl.LightningDataModule):
     monitored: str = "val"
     """Prefix of the scores of the validation set that selects the best checkpoint."""
     primary: str = "train"
-    """The labelled training set."""
+    """Name of the labelled training set."""
     place_options: ClassVar[tuple[str, ...]] = ()
-    """Options that are folders or files of data."""
+    """Names of the options that are folders or files of data."""
 
     def __init__(
         self,
@@ -125,12 +125,12 @@ class DataModule(pl.LightningDataModule):
         self.near_duplicates, self.duplicates = near_duplicates, list[Shared]()
         self.test_count = test_count
         self.sets: dict[str, Samples] = {}
-        self.raw: dict[str, Samples] = {}  # as read, independent of the backbone, if the run requests them
+        self.raw: dict[str, Samples] = {}  # sets before conversion for the backbone, if the run requests them
         self.outputs: Outputs | None = None  # for a stream: which outputs belong to which task
         self.class_names: list[str] = []  # names of the outputs: of classes, labels or quantities
         self.problem: Problem = self.problem_kind(())  # before load()
         self.request = Request()
-        self.notes: list[str] = []  # changes of the data, for the banner
+        self.notes: list[str] = []  # changes to the data, for the banner
         self.spec: InputSpec | None = None
         self.device = torch.device("cpu")
         self.domain_names: list[str] = []  # names of the domains in the order of their numbers
@@ -143,56 +143,56 @@ class DataModule(pl.LightningDataModule):
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Derive the traits of the data from a node of the configuration, before anything is built."""
+        """Derive the traits of the data from their configuration node, before anything is built."""
         return cls.traits
 
     @classmethod
     def target_for(cls, node: Mapping[str, Any]) -> bool:
-        """Derive whether there is a target domain from a node of the configuration, before anything is built."""
+        """Derive from the configuration node whether there is a target domain, before anything is built."""
         return "target" in cls.traits_for(node)
 
     @classmethod
     def classes_change(cls, node: Mapping[str, Any]) -> str:
-        """Explain why predictions at different times have different classes, with a remedy up to the name of a method.
+        """Explain why predictions have different classes at different times, as the beginning of a message.
 
         Args:
-            node: of these data.
+            node: configuration node of these data.
 
         Returns:
-            A phrase that ends in "use an"; empty if classes are fixed.
+            A phrase that ends in "use an", to be completed with a method; empty if classes are fixed.
         """
         return ""
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Derive the kind of prediction from a node of the configuration, before anything is built."""
+        """Derive the kind of prediction from the configuration node, before anything is built."""
         return cls.problem_kind
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
-        """Derive the modality from a node of the configuration, before anything is built."""
+        """Derive the modality from the configuration node, before anything is built."""
         return cls.modality
 
     @classmethod
     def places_for(cls, node: Mapping[str, Any]) -> dict[str, Any]:
-        """Find the folders and files in a node of the configuration, without reading them.
+        """Find the folders and files named in a configuration node, without reading them.
 
         Args:
-            node: of these data.
+            node: configuration node of these data.
 
         Returns:
-            An absolute path, or a list of them, for each of :attr:`place_options`; none for one that is specified
-            neither there nor in the environment.
+            An absolute path, or a list of paths, for each of :attr:`place_options` that is set there or in the
+            environment.
         """
         found = {option: absolute_places(node.get(option)) for option in cls.place_options}
         return {option: places for option, places in found.items() if places}
 
     @abstractmethod
     def read(self) -> dict[str, Samples]:
-        """Read the sets (``train``, ``val``, ``test``; ``source/train`` ... in a pair); set ``class_names``.
+        """Read the sets (``train``, ``val``, ``test``; for a pair ``source/train`` ...), and set ``class_names``.
 
         Raises:
-            UserError: files are missing or there are too few samples for the split.
+            UserError: files are missing, or there are too few samples for the split.
         """
 
     def _read(self) -> dict[str, Samples]:
@@ -202,18 +202,16 @@ class DataModule(pl.LightningDataModule):
         return self.problem_kind(self.class_names)
 
     def _what_else_identifies(self) -> str:
-        return ""  # processing of the samples, in addition to the samples themselves
+        return ""  # processing that the fingerprint includes, in addition to the samples
 
     def _made_of(self) -> "DataModule | None":
-        return None  # the data from which these are cut, which determine the shape of data on disk, or of texts
+        return None  # the data of which these are a part, and which determine the shape of data on disk and of texts
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Channels, height and width of the images as read, ``(D, 1, 1)`` for vectors of length D.
+        """Shape of an unconverted sample, for which a backbone may be built.
 
-        Named tensors have none: ``()``.
-
-        A backbone may be built for this shape.
+        ``(C, H, W)`` for images, ``(D, 1, 1)`` for vectors of length D, and ``()`` for named tensors.
         """
         if self._shape is None and (whole := self._made_of()) is not None:
             return whole.shape
@@ -222,16 +220,16 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return how files were read, as plain values, so that inputs of predictions are read alike."""
+        """Return the options with which files were read, as plain values, so that predictions read files alike."""
         return {}
 
     @property
     def for_backbone(self) -> dict[str, Any]:
-        """Return the backbone's input arguments by name, if they are not the shape of one tensor."""
+        """Return the arguments that a backbone needs if its input is not a single tensor, by name."""
         return {}
 
     def baselines(self) -> dict[str, float]:
-        """Score a baseline that needs no network, by the names of metrics; empty if there is none."""
+        """Return the scores of a baseline without a network, by the names of metrics; empty if there is none."""
         return {}
 
     # ------------------------------------------------------------------ interface to the run
@@ -241,6 +239,9 @@ class DataModule(pl.LightningDataModule):
 
         Args:
             request: requirements of the run; None leaves :attr:`request` unchanged.
+
+        Raises:
+            UserError: files are missing, or the data fail a check.
         """
         self.sets = self.read_for(request or self.request)
         self.problem = self._make_problem()
@@ -267,15 +268,15 @@ class DataModule(pl.LightningDataModule):
         self._fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def read_for(self, request: Request) -> dict[str, Samples]:
-        """Read the sets for a request, without checks, for :meth:`load` and for data that are made of these."""
+        """Read the sets for a request without checking them, for :meth:`load` and for data derived from these."""
         self.request = request
         return self.limited(self._read())
 
     def limited(self, sets: dict[str, Samples]) -> dict[str, Samples]:
-        """Drop test samples beyond ``test_count``, and record it.
+        """Reduce test sets to ``test_count`` samples, and record it in ``notes``.
 
         Raises:
-            UserError: there are fewer.
+            UserError: a test set has fewer samples.
         """
         count = self.test_count
         if count is None:
@@ -288,11 +289,11 @@ class DataModule(pl.LightningDataModule):
         return sets
 
     def _check_variety(self, name: str, y: Tensor) -> None:
-        """Refuse constant training labels, and warn of constant labels in scored sets."""
+        """Reject constant training labels, and warn about constant labels in scored sets."""
         if not self.every_class or (alike := self.problem.alike(y)) is None:
             return
         if name == self.primary and one_class_refused():
-            raise UserError(f"the set {name!r} has {alike} in every sample, so that there is nothing to learn")
+            raise UserError(f"the set {name!r} has {alike} in every sample, so there is nothing to learn")
         if SetName.parse(name).part != "train":
             warnings.warn(
                 f"the set {name!r} has {alike} in every sample: a constant prediction would score as high as any",
@@ -300,7 +301,7 @@ class DataModule(pl.LightningDataModule):
             )
 
     def _look_for_duplicates(self) -> None:
-        """Report samples of validation and test that occur in training or selection data."""
+        """Warn about validation and test samples that also occur in training or selection data."""
         self.duplicates = shared_samples(self.sets, None, self._shares_on_purpose)
         near = self.near_duplicates
         if near is not None:
@@ -332,7 +333,14 @@ class DataModule(pl.LightningDataModule):
         self.notes.append(f"{self.primary}: {labels:,} of {len(train):,} labelled samples")
 
     def use(self, spec: InputSpec) -> None:
-        """Convert every set to the backbone's declared input, and record the conversion in ``notes``."""
+        """Convert every set to the backbone's input format, and record the conversion in ``notes``.
+
+        Args:
+            spec: input specification of the backbone.
+
+        Raises:
+            UserError: the data do not fit the specification, or ``lazy=true`` for data in memory.
+        """
         if self.augmentation is not None:
             self.augmentation.use(spec)
         self.spec = spec
@@ -355,8 +363,8 @@ class DataModule(pl.LightningDataModule):
                     continue
                 raw, x = x, ready[use] if use in ready else x.load_all(spec, self.workers)
                 _add_notes(changed, raw, name)
-            elif told := spec.changes(sample_shape(x)):
-                changed.setdefault(", ".join(told), []).append(name)
+            elif changes := spec.changes(sample_shape(x)):
+                changed.setdefault(", ".join(changes), []).append(name)
                 if spec.bytes_of(1) > numel(x) // max(1, len(samples)):
                     self._enlarged_at_once = max(1, _AT_ONCE // spec.bytes_of(1))
             if use not in ready:
@@ -373,8 +381,10 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def evaluated_at_once(self) -> int:
-        """Samples in a batch of validation or test: ``eval_batch_size``, or fewer where images are enlarged or the run
-        requests it."""
+        """Number of samples in a validation or test batch.
+
+        This is ``eval_batch_size``, or less if images are enlarged or the run requests less.
+        """
         return min(filter(None, (self.eval_batch_size, self._enlarged_at_once, self.request.at_most)))
 
     def _stays_on_disk(self, x: LazyInputs, spec: InputSpec) -> bool:
@@ -389,12 +399,12 @@ class DataModule(pl.LightningDataModule):
     def serving(
         self, sets: Mapping[str, Samples], spec: InputSpec | None = None, request: Request | None = None
     ) -> Self:
-        """Return a copy of these loaded data that serves other sets; these data stay as they are.
+        """Return a copy of these loaded data that serves other sets; these data do not change.
 
         Args:
-            sets: by the names of sets of these data.
-            spec: input of a backbone, to which the sets are converted; None if they are converted already.
-            request: requirements of their use; None for those of these data.
+            sets: the sets to serve, under the names of sets of these data.
+            spec: input specification of a backbone, for which the sets are converted; None if they already are.
+            request: requirements of a run; None for the request of these data.
         """
         other = copy.copy(self)
         for name, value in vars(self).items():
@@ -409,7 +419,7 @@ class DataModule(pl.LightningDataModule):
 
     @contextmanager
     def rehearsing(self, **changes: Any) -> Iterator[None]:
-        """Change the request within a block; features computed in it, and its waiting time, are discarded.
+        """Change the request within a block; features computed and waiting time recorded in it are discarded.
 
         Args:
             changes: fields of :class:`~tl_lab.data.request.Request`.
@@ -425,31 +435,31 @@ class DataModule(pl.LightningDataModule):
         """Replace the samples of a set that is scored.
 
         Args:
-            name: of a set of validation or test.
-            samples: converted to the backbone's input.
+            name: name of a validation or test set.
+            samples: samples already converted to the backbone's input format.
         """
         self.sets[name] = samples
 
     def keep_features(self, features: Mapping[str, Tensor]) -> None:
-        """Use features computed once, ``(N, D)`` per set, instead of images (see :meth:`forget_features`)."""
+        """Use precomputed features, ``(N, D)`` per set, instead of inputs (see :meth:`forget_features`)."""
         self._features = dict(features)
 
     def forget_features(self) -> None:
-        """Use images again."""
+        """Use inputs instead of features again."""
         self._features = {}
 
     def has_features(self, name: str) -> bool:
-        """Whether a set's features are used instead of its images (see :meth:`keep_features`)."""
+        """Whether a set's features are used instead of its inputs (see :meth:`keep_features`)."""
         return name in self._features
 
     def facts(self) -> dict[str, str]:
-        """Return the facts that must be reported with any number obtained on this data."""
+        """Return the facts that must be reported with any result on these data, as text by name."""
         inputs = {"inputs": "; ".join(self.notes)} if self.notes else {}
         duplicates = {"duplicates": self._duplicates_said()} if self.duplicates else {}
         return {**inputs, **duplicates, **self.problem.facts(self.training_labels)}
 
     def fingerprint(self) -> str:
-        """Hash of all sets as read, sixteen hexadecimal digits."""
+        """Return a hash of all unconverted sets, as sixteen hexadecimal digits."""
         return self._fingerprint
 
     @property
@@ -459,7 +469,7 @@ class DataModule(pl.LightningDataModule):
         return hashlib.sha256("".join(contents).encode()).hexdigest()[:16] if contents else ""
 
     def _inner_modules(self) -> "list[DataModule]":
-        """List the data modules from which these are made."""
+        """List the data modules from which these data are derived."""
         values = [one for value in vars(self).values() for one in (value if isinstance(value, list) else [value])]
         inner = {id(one): one for one in values if isinstance(one, DataModule)}
         return [module for one in inner.values() for module in (one, *one._inner_modules())]
@@ -481,7 +491,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def class_counts(self) -> Tensor | None:
-        """Training samples of each class or with each label, ``(C,)``; None for regression."""
+        """Number of training samples of each class or with each label, ``(C,)``; None for regression."""
         return self.problem.counts(self.training_labels)
 
     @property
@@ -491,7 +501,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def labelled_scores(self) -> tuple[str, ...]:
-        """Names of the scores of a validation set with labels."""
+        """Names of the scores that require a validation set with labels."""
         return self.problem.labelled
 
     def head_width(self, fixed_way: bool = False) -> int:
@@ -503,7 +513,7 @@ class DataModule(pl.LightningDataModule):
         return self.num_classes
 
     def total_epochs_for(self, epochs: int) -> int:
-        """Return the number of epochs of a run that is configured for ``epochs``."""
+        """Return the total number of epochs of a run that is configured for ``epochs``."""
         return epochs
 
     def describe_sizes(self) -> list[str]:
@@ -514,12 +524,12 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def val_names(self) -> list[str]:
-        """Sets of the validation loaders, in order; sets without labels get label-free scores only."""
+        """Names of the validation sets, in the order of their loaders; unlabelled sets get label-free scores only."""
         return ["val"]
 
     @property
     def test_names(self) -> list[str]:
-        """Sets of the test loaders, in order."""
+        """Names of the test sets, in the order of their loaders."""
         return ["test"]
 
     @property
@@ -528,17 +538,17 @@ class DataModule(pl.LightningDataModule):
         return "target" in self.traits
 
     def domain_of(self, name: str) -> str | None:
-        """Return the domain whose statistics and encoder are used to evaluate a set; None without domains."""
+        """Return the domain whose statistics and encoder are used to evaluate a set; None if there are no domains."""
         return SetName.parse(name).domain
 
     def set_for(self, name: str) -> str:
-        """Return the set that corresponds to a pair's name, ``target/train``."""
+        """Return the name of the set that corresponds to a set of a pair, such as ``target/train``."""
         return name
 
     # ------------------------------------------------------------------ interface to Lightning
 
     def setup(self, stage: str) -> None:
-        """Move the sets that fit to the device chosen by Lightning."""
+        """Move the sets in memory to the device chosen by Lightning."""
         if self.trainer is not None:
             self.device = self.trainer.strategy.root_device
         moved = {id(x): move(x, self.device) for samples in self.sets.values() if in_memory(x := samples.x)}
@@ -546,7 +556,7 @@ class DataModule(pl.LightningDataModule):
             self.sets[name] = samples.to(self.device, moved.get(id(samples.x), samples.x))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave the batch in place: loaders create it on the device."""
+        """Return the batch unchanged, because loaders create it on the device."""
         return batch
 
     def train_dataloader(self) -> Batches:
@@ -559,12 +569,12 @@ class DataModule(pl.LightningDataModule):
         return [self.loader(name) if index is None else self.loader(name, index=index) for name, index in parts.items()]
 
     def validation_part(self, name: str) -> Tensor | None:
-        """Draw the positions of the samples of a set without labels that every validation scores.
+        """Draw the positions of the samples that are scored in each validation, for a set without labels.
 
-        They are the same in every epoch of a run; at its end, all samples are scored once.
+        They are the same in every epoch of a run; after training, all samples are scored once.
 
         Args:
-            name: of the set.
+            name: name of the set.
 
         Returns:
             Positions in ascending order, ``(M,)``; None if all are scored.
@@ -581,30 +591,33 @@ class DataModule(pl.LightningDataModule):
     # ------------------------------------------------------------------ loaders
 
     def train_loader(self, name: str, num_batches: int | None = None, batch_size: int | None = None) -> Loader:
-        """Return a loader of shuffled, augmented, full batches of one set.
+        """Return a loader of shuffled, augmented batches of one set, all of the same size.
 
         Args:
-            name: of the set.
+            name: name of the set.
             num_batches: batches per epoch; None for ``batches_per_epoch``.
-            batch_size: samples per batch; None for ``batch_size``.
+            batch_size: samples per batch; None for the module's ``batch_size``.
+
+        Raises:
+            UserError: the batch size is not divisible by the number of processes.
         """
         if num_batches is None:
             num_batches = self.batches_per_epoch
         rank, world_size = self._processes()
         if self.batch_size % world_size:
-            raise UserError(f"data.batch_size={self.batch_size} cannot be shared among {world_size} processes")
+            raise UserError(f"data.batch_size={self.batch_size} is not divisible by the {world_size} processes")
         size = batch_size or self.batch_size
         lengths = None if self.has_features(name) else self.lengths(name)
         order = BatchOrder(len(self.sets[name]), size, True, self.seed, name, num_batches, rank, world_size, lengths)
         return self._serve(name, order, training=True)
 
     def loader(self, name: str, cached: bool = True, shared: bool = True, index: Tensor | None = None) -> Loader:
-        """Return a loader of one set, once, in order, without augmentation.
+        """Return a loader that yields each sample of a set once, in order, without augmentation.
 
         Args:
-            name: of the set.
-            cached: use features instead of images if they were computed (see :meth:`keep_features`).
-            shared: divide the set among processes, or load all of it in each.
+            name: name of the set.
+            cached: whether to use features instead of inputs if they were computed (see :meth:`keep_features`).
+            shared: whether to divide the set among processes or to load all of it in each.
             index: positions of the samples to load, ``(M,)``; None for all. Batches number them from 0.
         """
         rank, world_size = self._processes() if shared else (0, 1)
@@ -626,19 +639,19 @@ class DataModule(pl.LightningDataModule):
         return Loader(samples, order, self.device, transform, self.spec, self.workers, augments, waiting)
 
     def lengths(self, name: str) -> Tensor | None:
-        """Return the length of each sample of a set, ``(N,)``, on the CPU, if batches of similar ones save padding."""
+        """Return the length of each sample, ``(N,)``, on the CPU, if batches of similar lengths save padding."""
         return None
 
     def inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None = None) -> Inputs:
-        """Return prepared inputs of a set.
+        """Return inputs of a set, converted to the backbone's input format.
 
         Args:
-            name: of the set.
-            index: positions, ``(B,)``.
-            draw: generator for augmentation; None omits it.
+            name: name of the set.
+            index: positions of the samples, ``(B,)``.
+            draw: random generator for augmentation; None for no augmentation.
 
         Returns:
-            ``(B, ...)``, on the device.
+            The inputs, ``(B, ...)``, on the device.
         """
         inputs = self.sets[name].x
         if in_memory(inputs):
@@ -652,7 +665,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def padding(self) -> Mapping[str, float]:
-        """The padding values of named tensors of samples of different lengths."""
+        """Padding value of each named tensor, for samples of different lengths."""
         return {} if self.spec is None else self.spec.padding
 
     def _transform(self, name: str, training: bool) -> Transform | None:

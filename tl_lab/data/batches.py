@@ -1,4 +1,4 @@
-"""Batches of training and evaluation steps."""
+"""Types of batches in training and evaluation steps."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class Labelled(NamedTuple):
     """Samples with their labels.
 
     Attributes:
-        x: inputs, ``(B, C, H, W)`` for images; or named tensors.
+        x: inputs: ``(B, C, H, W)`` for images, or named tensors.
         y: class of each sample, ``(B,)``, int64.
         index: position of each sample in its set, ``(B,)``, int64, for sample weights and replay.
         domain: number of each sample's domain, ``(B,)``, if there are several.
@@ -37,24 +37,25 @@ class Unlabelled(NamedTuple):
 
 
 class DomainBatch(NamedTuple):
-    """A labelled part of the source and an equally large unlabelled part of the target."""
+    """A labelled source batch and an unlabelled target batch of the same size."""
 
     source: Labelled
     target: Unlabelled
 
 
 class Episode(NamedTuple):
-    """E episodes of N classes at once, each with K labelled support images and Q query images per class.
+    """A batch of E episodes of N classes, each with K labelled support samples and Q query samples per class.
 
     Within an episode, samples are sorted by class; classes are numbered from 0 in the order of the draw.
 
     Attributes:
         support: ``x`` is ``(E, N*K, ...)``; ``y``, classes 0 to N - 1, and ``index``, positions in the set, are
             ``(E, N*K)``.
-        query: likewise with ``N*Q`` samples, disjoint from the support.
+        query: the same with ``N*Q`` samples, disjoint from the support.
         way: number of classes N.
-        target: for an adaptation, as many samples of another domain as all episodes have, ``(E*N*(K+Q), ...)``.
-        number: of each episode in the set, ``(E,)``.
+        target: for domain adaptation, as many samples of another domain as there are in all episodes,
+            ``(E*N*(K+Q), ...)``.
+        number: number of each episode in its set, ``(E,)``.
     """
 
     support: Labelled
@@ -65,7 +66,7 @@ class Episode(NamedTuple):
 
     @property
     def x(self) -> Inputs:
-        """All inputs as one batch, ``(E*N*(K+Q), ...)``: of each episode the support, then the queries."""
+        """All inputs as one batch, ``(E*N*(K+Q), ...)``: for each episode, the support and then the queries."""
         return flat_first(join([self.support.x, self.query.x], dim=1))
 
     @property
@@ -74,7 +75,7 @@ class Episode(NamedTuple):
         return torch.cat([self.support.index, self.query.index], 1).flatten()
 
     def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Split a result for :attr:`x`: ``(E*N*(K+Q), D)`` -> ``(E, N*K, D)`` and ``(E, N*Q, D)``."""
+        """Split the outputs for :attr:`x`: ``(E*N*(K+Q), D)`` -> ``(E, N*K, D)`` and ``(E, N*Q, D)``."""
         sizes = [self.support.y.shape[1], self.query.y.shape[1]]
         support, query = outputs.unflatten(0, (len(self.support.y), sum(sizes))).split(sizes, 1)
         return support, query

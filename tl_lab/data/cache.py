@@ -1,4 +1,4 @@
-"""A cache of arrays: a folder of ``.npz`` files, and of folders for what is larger, each written atomically."""
+"""A cache of arrays: a folder with ``.npz`` files, and sub-folders for larger data; all are written atomically."""
 
 import fcntl
 import hashlib
@@ -16,10 +16,10 @@ from tl_lab.errors import UserError
 
 __all__ = ["CACHE_VARIABLE", "cache_folder", "cached_arrays", "cached_folder", "file_hash"]
 
-_SIZES = "sizes.json"  # of the files of a folder, by which damage is recognised
+_SIZES = "sizes.json"  # file with the sizes of a folder's files, which reveal damage
 
 CACHE_VARIABLE = "TL_LAB_CACHE"
-"""The environment variable that names the cache's folder."""
+"""Environment variable with the path of the cache folder."""
 
 
 def cache_folder() -> Path:
@@ -29,7 +29,7 @@ def cache_folder() -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """Hash a file's content (SHA-256, hexadecimal digits)."""
+    """Return the SHA-256 hash of a file's content, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -42,13 +42,13 @@ def cached_arrays(
 ) -> dict[str, np.ndarray]:
     """Read arrays from the cache, or compute and store them.
 
-    A damaged file is replaced. An unwritable folder costs time, but does not stop the run.
+    A damaged file is replaced. If the folder is not writable, the arrays are computed again in every run.
 
     Args:
         name: first part of the file's name.
         key: everything on which the arrays depend, as JSON values; each key has its own file.
         make: computes the arrays, by name; object arrays are not supported.
-        folder: folder of the files; None for :func:`cache_folder`.
+        folder: folder for the file; None for :func:`cache_folder`.
 
     Returns:
         The arrays by name.
@@ -65,10 +65,10 @@ def cached_arrays(
 
 
 def cached_folder(name: str, key: Mapping[str, object], write: Callable[[Path], None]) -> Path:
-    """Return a folder of the cache with files too large for memory, which are written once.
+    """Return a folder of the cache for files too large for memory; they are written once.
 
-    The folder appears when it is complete. Processes that need the same one wait for the first, and a damaged one or
-    one that a killed process has left incomplete is replaced.
+    The folder exists only once it is complete. Processes that need the same folder wait for the first one to write
+    it. A folder that is damaged, or that a killed process left incomplete, is replaced.
 
     Args:
         name: first part of the folder's name.
@@ -84,7 +84,7 @@ def cached_folder(name: str, key: Mapping[str, object], write: Callable[[Path], 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a process that ends, however it does, gives it up
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released when the process ends, even if it is killed
             if not _is_whole(path):
                 _write_folder(path, write)
     except OSError as error:

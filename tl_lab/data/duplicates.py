@@ -1,4 +1,4 @@
-"""Samples that occur in more than one part of a set: identical to the last bit or, on request, nearly so."""
+"""Find samples that occur in more than one part of the data: identical ones or, on request, near-duplicates."""
 
 import functools
 import hashlib
@@ -21,21 +21,21 @@ from tl_lab.errors import UserError
 __all__ = ["Shared", "keys_of", "near_images", "near_texts", "shared_samples"]
 
 _SIDE = 16  # pixels of the small grey copies used to compare images
-_FLAT = 1e-3  # deviation of a copy, in [0, 1], below which it counts as uniform
-_WORDS = 3  # consecutive words, used to compare texts
-_ROWS = 1024  # samples compared with all others at a time
+_FLAT = 1e-3  # standard deviation, in [0, 1], below which a copy counts as uniform
+_WORDS = 3  # length of the word sequences used to compare texts
+_ROWS = 1024  # number of samples compared with all others at a time
 _PARTS = ("train", "val", "test")
 
 
 class Shared(NamedTuple):
-    """Samples of a set that occur in another set, too.
+    """Samples of a set that also occur in another set.
 
     Attributes:
-        name: of the set.
-        other: the set used earlier, for training or selection.
+        name: name of the set.
+        other: name of a set used earlier, for training or selection.
         found: number of samples of ``name`` that occur in ``other``.
         of: number of samples of ``name``.
-        differing: number of them that have another label there; 0 if labels are unknown.
+        differing: number of these samples that have another label in ``other``; 0 if labels are unknown.
     """
 
     name: str
@@ -46,13 +46,13 @@ class Shared(NamedTuple):
 
     def __str__(self) -> str:
         labels = f", {self.differing:,} of them with another label" if self.differing else ""
-        return f"{self.found:,} of {self.of:,} samples of {self.name} are in {self.other}{labels}"
+        return f"{self.found:,} of {self.of:,} samples of {self.name} are also in {self.other}{labels}"
 
 
 def keys_of(x: Inputs | LazyInputs) -> list[bytes] | list[str] | np.ndarray:
-    """Return a key for each sample, equal for equal samples: for files, the hash of their content.
+    """Return a key for each sample such that equal samples have equal keys; for files, the hash of the content.
 
-    Samples too many for a list have an array of bytes, whose hexadecimal digits are the keys.
+    Inputs with too many samples for a list return an array of bytes, whose hexadecimal digits are the keys.
     """
     if not in_memory(x):
         if hasattr(x, "keys"):
@@ -75,21 +75,21 @@ def shared_samples(
     similarity: float | None = None,
     meant: Callable[[str, str], bool] = lambda name, other: False,
 ) -> list[Shared]:
-    """Find samples of validation and test sets that occur in a set used earlier.
+    """Find samples of validation and test sets that also occur in a set used earlier.
 
     Args:
-        sets: by name; the last part of each name is its purpose.
-        similarity: threshold of near-duplicates, in (0, 1]: for images the correlation of small
+        sets: sets by name; the last part of a name is ``train``, ``val`` or ``test``.
+        similarity: threshold for near-duplicates, in (0, 1]: for images the correlation of small
             grey copies, for texts the share of common three-word sequences; None for equal samples only.
-        meant: whether two sets share samples on purpose.
+        meant: tells whether two sets, given by name, share samples on purpose.
 
     Returns:
-        The findings, the largest share of a set first.
+        The findings, in descending order of the share of the set.
 
     Raises:
         UserError: near-duplicates are requested for inputs that are neither images nor texts.
     """
-    seen: dict[Hashable, Any] = {}  # by pairs of sets, and by inputs
+    seen: dict[Hashable, Any] = {}  # pairs of inputs already compared, and the keys of each set's inputs
     found = []
     for name, other in _pairs(sets):
         held_out, before = sets[name], sets[other]
@@ -108,7 +108,7 @@ def shared_samples(
 
 
 def _pairs(sets: Mapping[str, Samples]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of a held-out set and a set used earlier: test after validation after training."""
+    """Yield the pairs of a held-out set and a set used earlier; training precedes validation, and validation test."""
     rank = {name: _PARTS.index(part) for name in sets if (part := SetName.parse(name).part) in _PARTS}
     for name in rank:
         yield from ((name, other) for other in rank if rank[other] < rank[name])
@@ -124,7 +124,7 @@ def _differing(y: Tensor | None, other: Tensor | None, places: np.ndarray) -> in
 
 
 class _Keys:
-    """Return the keys of a set's samples, in order and as a set."""
+    """Keys of a set's samples, in order and as a set."""
 
     def __init__(self, keys: Sequence[Hashable] | np.ndarray) -> None:
         self.array = keys if isinstance(keys, np.ndarray) else None
@@ -142,9 +142,9 @@ class _Keys:
 
 
 def _equal(one: _Keys, other: _Keys) -> np.ndarray:
-    """Find the position of each key among the others, ``(N,)``; -1 if absent."""
+    """Return the position of each key among the other keys, ``(N,)``; -1 if absent."""
     if one.array is not None and other.array is not None:
-        order = other.array.argsort(kind="stable")  # of equal keys, the first one is found
+        order = other.array.argsort(kind="stable")  # stable, so that the first of several equal keys is found
         nearest = order[other.array[order].searchsorted(one.array).clip(max=len(order) - 1)]
         return np.where(other.array[nearest] == one.array, nearest, -1)
     if one.every.isdisjoint(other.every):
@@ -157,7 +157,7 @@ def _equal(one: _Keys, other: _Keys) -> np.ndarray:
 
 
 def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
-    """Return small grey images, or sequences of words without case, punctuation and symbols, for the comparison."""
+    """Return what is compared: small grey images, or sequences of lower-case words without punctuation and symbols."""
     if not in_memory(x):
         texts: Callable[[], list[str]] | None = getattr(x, "texts", None)
         if texts is not None:
@@ -175,7 +175,7 @@ def _compared_by(x: Inputs | LazyInputs) -> Tensor | list[list[Hashable]]:
 
 @functools.cache
 def _marks() -> dict[int, str]:
-    """Map characters that are no parts of words to spaces; the vowel signs of many scripts are parts of words."""
+    """Map characters that never belong to a word to spaces; the vowel signs of many scripts belong to words."""
     every = map(chr, range(sys.maxunicode + 1))
     return {ord(c): " " for c in every if not (c.isalnum() or c == "_" or unicodedata.category(c)[0] == "M")}
 
@@ -190,18 +190,18 @@ def _near(similarity: float) -> Callable[[Any, Any], np.ndarray]:
 
 
 def near_images(x: Tensor, others: Tensor, similarity: float) -> np.ndarray:
-    """Find for each image the most similar one among others.
+    """Find the most similar one among other images, for each image.
 
     Images are compared by the correlation of their pixels, which is invariant to brightness and contrast; two uniform
     images are compared by their brightness.
 
     Args:
         x: small grey images, ``(N, 1, H, W)``, in [0, 1].
-        others: likewise, ``(M, 1, H, W)``.
-        similarity: smallest correlation, in (0, 1].
+        others: small grey images, ``(M, 1, H, W)``, in [0, 1].
+        similarity: smallest correlation that counts, in (0, 1].
 
     Returns:
-        Its position, ``(N,)``; -1 if none is similar enough.
+        Position of the most similar image for each image, ``(N,)``; -1 if none is similar enough.
     """
     kinds = [_patterns(images) for images in (x, others)]
     places = np.full(len(x), -1, dtype=np.int64)
@@ -216,7 +216,7 @@ def near_images(x: Tensor, others: Tensor, similarity: float) -> np.ndarray:
 
 
 def _patterns(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and scale each image to length 1, ``(N, H*W)``; return which are uniform, ``(N,)``, and set these to 0."""
+    """Centre each image and scale it to length 1, ``(N, H*W)``; return which are uniform, ``(N,)``, and thus 0."""
     rows = x.flatten(1)
     rows = rows - rows.mean(1, keepdim=True)
     flat = rows.std(1, correction=0) < _FLAT
@@ -226,15 +226,15 @@ def _patterns(x: Tensor) -> tuple[Tensor, Tensor]:
 def near_texts(
     texts: Sequence[Sequence[Hashable]], others: Sequence[Sequence[Hashable]], similarity: float
 ) -> np.ndarray:
-    """Find for each text the most similar one among others, by Jaccard's index of their three-word sequences.
+    """Find the most similar one among other texts, for each text, by the Jaccard index of their three-word sequences.
 
     Args:
         texts: N sequences of words, or of token ids.
-        others: M likewise.
-        similarity: smallest index, in (0, 1].
+        others: M sequences of the same kind.
+        similarity: smallest index that counts, in (0, 1].
 
     Returns:
-        Its position, ``(N,)``; -1 if none is similar enough.
+        Position of the most similar text for each text, ``(N,)``; -1 if none is similar enough.
 
     References:
         A. Z. Broder: On the Resemblance and Containment of Documents. Compression and Complexity of Sequences, 1997.
@@ -269,7 +269,7 @@ def near_texts(
 
 
 def _runs(words: Sequence[Hashable]) -> list[tuple[Hashable, ...]]:
-    """List the three-word sequences; a shorter text is a single sequence."""
+    """List the three-word sequences of a text; a text of fewer words is one sequence."""
     if len(words) < _WORDS:
         return [tuple(words)]
     return [tuple(words[i : i + _WORDS]) for i in range(len(words) - _WORDS + 1)]

@@ -1,7 +1,7 @@
-"""Batches selected by index, in an order that is a function of (seed, set, epoch).
+"""Loaders of batches, in an order that is a function of seed, set and epoch.
 
-Data in memory are not processed sample by sample in Python: a batch is one gather on the device. Data on disk
-use the same order through a :class:`torch.utils.data.DataLoader` with workers, each of which reads whole batches.
+A batch of data in memory is a single gather on the device, without a Python loop over samples. Data on disk are read
+in the same order by a :class:`torch.utils.data.DataLoader`, each of whose workers reads whole batches.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ __all__ = ["BatchOrder", "Batches", "Loader", "PairLoader", "Transform"]
 
 _T = TypeVar("_T")
 Transform = Callable[[Any, torch.Generator], Any]
-"""Transformation of a batch of inputs on the device; random parts draw from the given generator."""
+"""Transformation of a batch of inputs on the device; all random numbers come from the given generator."""
 
 
 class Batches(Protocol):
-    """Loader of training batches for one epoch."""
+    """Loader of training batches; each pass over it is an epoch."""
 
     def __len__(self) -> int: ...
 
@@ -43,21 +43,21 @@ class Batches(Protocol):
 class BatchOrder:
     """Assignment of samples to the batches of an epoch.
 
-    Training: successive permutations, cut into full batches. Evaluation: every sample once, in
-    order. With several processes each batch is divided, so that together they process the batch of a single
-    process.
+    For training, successive permutations of the samples are cut into full batches. For evaluation, every sample occurs
+    once, in order. With several processes, each process gets a part of every batch.
 
     Args:
         count: number of samples, at least 1.
         batch_size: samples per batch, over all processes.
-        shuffle: draw a new permutation for each pass (training), or keep the order (evaluation).
+        shuffle: whether to draw a new permutation for each pass (training) or to keep the order (evaluation).
         seed: the run's seed.
-        name: of the set; sets of different names are shuffled independently.
-        num_batches: batches per epoch; None for one pass without the incomplete rest (training).
+        name: name of the set; sets of different names are shuffled independently.
+        num_batches: batches per epoch; None for one pass that omits the last, incomplete batch (training).
         rank: number of this process.
         world_size: number of processes.
-        lengths: of each sample, ``(count,)``; training batches then contain samples of similar lengths: each block of
-            ``WINDOW`` batches of the permutation is sorted by length, and the batches are shuffled. None: no sorting.
+        lengths: length of each sample, ``(count,)``, to group samples of similar lengths into training batches: each
+            block of ``WINDOW`` batches of the permutation is sorted by length, and the batches are shuffled. None for
+            no sorting.
     """
 
     WINDOW: ClassVar[int] = 50
@@ -74,7 +74,10 @@ class BatchOrder:
 
     @property
     def size(self) -> int:
-        """Samples in a training batch: a set smaller than a batch is repeated if the number of batches is given."""
+        """Number of samples in a training batch.
+
+        A set smaller than a batch is repeated if ``num_batches`` is given; otherwise the batch has all its samples.
+        """
         return self.batch_size if self.num_batches is not None else min(self.batch_size, self.count)
 
     def __len__(self) -> int:
@@ -86,7 +89,7 @@ class BatchOrder:
         return max(1, min(-(-self.count // self.batch_size), self.count // self.world_size))
 
     def epoch(self, epoch: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-        """Yield the index tensors, ``(<= batch_size,)``, of one epoch, for this process."""
+        """Yield the positions of the samples in each batch of an epoch for this process, ``(<= batch_size,)``."""
         if not self.shuffle:
             index = torch.arange(self.count, device=device)[self.rank :: self.world_size]
             yield from index.tensor_split(len(self))
@@ -110,17 +113,17 @@ class BatchOrder:
 
 
 class Loader:
-    """Iterable over the batches of one set; each pass over it is an epoch.
+    """Iterable over the batches of one set; each pass is an epoch.
 
     Args:
         samples: samples to load.
         order: assignment of samples to batches.
-        device: destination of batches; inputs in memory should be there already.
+        device: device of the batches; inputs in memory should be on it already.
         transform: applied to the inputs of each batch, on the device.
         spec: determines how data on disk are decoded; needed for lazy inputs only.
-        workers: processes that read data on disk.
-        augments: whether the transform is expensive: without a GPU, workers then apply it.
-        waiting: records the time spent waiting for batches; None to skip it.
+        workers: number of processes that read data on disk.
+        augments: whether the transform is expensive, so that workers apply it if there is no GPU.
+        waiting: records the time spent waiting for batches; None to record nothing.
     """
 
     def __init__(
@@ -142,7 +145,7 @@ class Loader:
         )
         self.spec, self.workers, self.augments, self.waiting = spec, workers, augments, waiting
         self.epoch = 0
-        # Lightning sets the epoch of any attribute called sampler
+        # Lightning calls set_epoch of an attribute called sampler
         self.sampler, self.batch_sampler = self, None
 
     def set_epoch(self, epoch: int) -> None:
@@ -169,10 +172,10 @@ class Loader:
             yield index, x if self.transform is None else self.transform(x, draw)
 
     def _read(self, inputs: LazyInputs) -> Iterator[tuple[Tensor, Inputs]]:
-        """Read batches from disk; workers also augment them, unless a GPU does.
+        """Read batches from disk; workers also augment them, unless there is a GPU.
 
-        The random parts of each batch have their own random stream, independent of the process. Unaugmented batches
-        are transferred from workers as bytes, a quarter of the size.
+        Each batch has its own random stream, independent of the worker. Batches that are not yet augmented are
+        transferred from workers as bytes, a quarter of the size of floats.
         """
         assert self.spec is not None, "lazy inputs need the spec for decoding"
         transform = None if self.transform is None else self._change
@@ -184,7 +187,7 @@ class Loader:
             batch_size=None,  # an item is a batch
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
-            # its own, so that dropout draws the same numbers as with data in memory
+            # a separate generator, so that dropout draws the same numbers as with data in memory
             generator=generator(self.order.seed, "workers", self.order.name, self.epoch),
         )
         with _frozen_heap():
@@ -201,7 +204,7 @@ class Loader:
 
 
 class PairLoader:
-    """Combines a labelled source batch and an equally large unlabelled target batch."""
+    """Combines a labelled source batch with an unlabelled target batch of the same size."""
 
     def __init__(self, source: Loader, target: Loader) -> None:
         self.source, self.target = source, target
@@ -221,11 +224,11 @@ class PairLoader:
 
 
 class _Numbered:
-    """The batches of an epoch with their numbers, created one by one.
+    """The batches of an epoch with their numbers, created on demand.
 
     Args:
-        order: of the batches.
-        epoch: of the run.
+        order: assignment of samples to batches.
+        epoch: number of the epoch.
     """
 
     def __init__(self, order: BatchOrder, epoch: int) -> None:
@@ -239,12 +242,12 @@ class _Numbered:
 
 
 class _Batches(Dataset):
-    """Whole batches of inputs on disk, by number and positions.
+    """Whole batches of inputs on disk, indexed by number of the batch and positions of its samples.
 
     Args:
-        inputs: on disk.
+        inputs: inputs on disk.
         spec: determines how they are decoded.
-        change: transformation of each batch, by its number; None for none.
+        change: transforms a batch, given its number; None for no transformation.
     """
 
     def __init__(self, inputs: LazyInputs, spec: InputSpec, change: Callable[[Inputs, int], Inputs] | None) -> None:
@@ -256,7 +259,7 @@ class _Batches(Dataset):
         return number, index, x if self.change is None else self.change(x, number)
 
     def _joined(self, places: list[int]) -> Inputs:
-        """Read samples into slices of one tensor; named tensors are padded to the longest."""
+        """Read samples into one tensor; named tensors are padded to the longest sample."""
         if hasattr(self.inputs, "read_batch"):
             return cast(Inputs, self.inputs.read_batch(places, self.spec))
         first = self.inputs.read(places[0], self.spec)
@@ -265,7 +268,7 @@ class _Batches(Dataset):
             return join([apply(one, lambda tensor: tensor[None]) for one in (first, *others)], self.spec.padding)
         x = first.new_empty(len(places), *first.shape)
         if get_worker_info() is not None:
-            x.share_memory_()  # a required transfer, done here so that no other copy remains
+            x.share_memory_()  # the transfer needs shared memory anyway; allocating it here avoids a copy
         x[0] = first
         for k, i in enumerate(places[1:], 1):
             x[k] = cast(Tensor, self.inputs.read(i, self.spec))
@@ -274,7 +277,7 @@ class _Batches(Dataset):
 
 @contextlib.contextmanager
 def _frozen_heap() -> Iterator[None]:
-    """Prevent garbage collectors of forked processes from traversing, and thus copying, all objects."""
+    """Keep the garbage collectors of forked processes from traversing all objects, which would copy their memory."""
     gc.freeze()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Names of sets, which consist of task, domain and part."""
+"""Names of sets: the task, the domain and the part."""
 
 import re
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class SetName(NamedTuple):
         """Read a written name.
 
         Raises:
-            ValueError: it has more than the three fields.
+            ValueError: the name has more than three fields.
         """
         *where, part = name.split("/")
         task = where.pop(0) if where and _TASK.fullmatch(where[0]) else None
@@ -43,7 +43,7 @@ class SetName(NamedTuple):
 
         Args:
             task: counted from 0.
-            name: of the set among those of the task, ``train`` or ``source/train``.
+            name: name of the set within the task, ``train`` or ``source/train``.
         """
         return cls.parse(name)._replace(task=f"task{task + 1}")
 
@@ -52,7 +52,7 @@ class SetName(NamedTuple):
 
     @property
     def task_number(self) -> int:
-        """Number of the task, counted from 0.
+        """Number of the set's task, counted from 0.
 
         Raises:
             ValueError: the set belongs to no task.
@@ -70,9 +70,9 @@ class SetName(NamedTuple):
     def validation_metrics(self) -> str:
         """The prefix of the set's metrics in validation.
 
-        A domain's ``train`` is the unlabelled training part of a target, whose scores are listed with those of the
-        validation sets. A domain's ``test`` is scored for comparison only, never for
-        selection, and is marked as ``oracle``.
+        A domain's ``train`` is the unlabelled training part of a target; its scores are listed with those of the
+        validation sets. A domain's ``test`` is scored for comparison only, never for selection, and its prefix is
+        ``oracle``.
         """
         if not self._where:
             return self.part

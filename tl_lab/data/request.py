@@ -1,4 +1,4 @@
-"""Requirements of a run, passed to its data before they are loaded."""
+"""Requirements of a run, passed to its data before loading."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,21 @@ __all__ = ["Request"]
 
 @dataclass(frozen=True)
 class Request:
-    """Requirements of a run; the defaults are those of plain supervised training.
+    """Requirements of a run; the defaults suit plain supervised training.
 
     Args:
         adapts: whether training batches contain the target's unlabelled part.
         reveals_target: whether training uses the target's labels, which marks the run as an oracle.
         tracks_oracle: whether each validation scores the target's test set, for comparison only.
-        serves: training batches of episodic data: ``episodes``, or ``classes`` for ordinary batches.
+        serves: kind of training batches of episodic data: ``episodes``, or ``classes`` for ordinary batches.
         epochs_per_task: epochs of each task of a stream, at least 1.
         jointly: whether all tasks of a stream are trained at once.
         validation_samples: number of samples of a set without labels scored in each validation; None for all.
-        prepares_training: whether training inputs are converted to the backbone's input; otherwise files and texts
-            among them stay as they are.
-        at_most: samples in a batch of validation or test, if fewer than ``eval_batch_size``; None for no limit.
-        keeps_raw: whether the sets are also kept as read (:attr:`~tl_lab.data.base.DataModule.raw`).
+        prepares_training: whether training inputs are converted to the backbone's input format; otherwise files and
+            texts stay unconverted.
+        at_most: largest number of samples in a validation or test batch, in addition to ``eval_batch_size``; None for
+            no further limit.
+        keeps_raw: whether the unconverted sets are also kept (:attr:`~tl_lab.data.base.DataModule.raw`).
     """
 
     adapts: bool = False

@@ -1,4 +1,4 @@
-"""Folders of data sets, and the message for a missing one."""
+"""Find the folders of data sets, and report missing ones."""
 
 import os
 from pathlib import Path
@@ -8,23 +8,23 @@ from tl_lab.errors import UserError
 __all__ = ["ROOT_VARIABLE", "absolute_places", "find_root", "missing", "places_of"]
 
 ROOT_VARIABLE = "TL_LAB_DATA"
-"""The environment variable that names the folder with the data sets."""
+"""Environment variable with the path of the folder that holds the data sets."""
 
 
 def find_root(root: str | Path | None, name: str, how_to_get: str, create: bool = False) -> Path:
-    """Find the folder of the data sets.
+    """Find the folder that holds the data sets.
 
     Args:
         root: the folder, ``~`` allowed; None to take it from the environment variable ``TL_LAB_DATA``.
-        name: of the required data set, for the message.
+        name: name of the required data set, for the message.
         how_to_get: how to get that data set, in the imperative, for the message.
-        create: create the folder if it does not exist, as a download requires.
+        create: whether to create the folder if it does not exist (for downloads).
 
     Returns:
         The absolute path of an existing folder.
 
     Raises:
-        UserError: neither place names a folder, or the folder does not exist.
+        UserError: neither ``root`` nor the variable is set, or the folder does not exist.
     """
     given = root if root is not None else os.environ.get(ROOT_VARIABLE) or None
     if given is None:
@@ -45,7 +45,7 @@ def missing(name: str, root: Path | str, how_to_get: str) -> UserError:
     """Build the error for a missing data set.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         root: expected file or folder.
         how_to_get: how to get it, in the imperative.
 
@@ -59,7 +59,7 @@ def missing(name: str, root: Path | str, how_to_get: str) -> UserError:
 
 
 def places_of(path: str | Path) -> list[Path]:
-    """List candidates for a path: the path itself and, if it is relative, the path below the folder of data sets.
+    """List the candidates for a path: the path itself and, if it is relative, the same path in the data folder.
 
     Args:
         path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
@@ -75,13 +75,14 @@ def places_of(path: str | Path) -> list[Path]:
 
 
 def absolute_places(given: object) -> str | list[str] | None:
-    """Resolve the folders, or files, of an option, independent of the current folder.
+    """Convert the folders or files of an option to absolute paths.
 
     Args:
         given: a path, a list of paths, or None for the folder of data sets.
 
     Returns:
-        For each path, the first candidate that exists, or the first one; None if nothing names a folder.
+        For each path, the first candidate that exists, or else the first candidate; None if ``given`` is None and
+        ``TL_LAB_DATA`` is not set.
     """
     if isinstance(given, list | tuple):
         return [str(absolute_places(one)) for one in given]

@@ -1,4 +1,4 @@
-"""A set of samples: inputs in memory or read lazily, with or without labels."""
+"""Sets of samples: inputs in memory or read lazily, with or without labels."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,18 +15,18 @@ __all__ = ["LazyInputs", "Samples", "in_memory"]
 
 
 class LazyInputs(Protocol):
-    """Inputs on disk, decoded on demand."""
+    """Inputs that are decoded on demand, usually from disk."""
 
     def __len__(self) -> int: ...
 
     def bytes_for(self, spec: Any) -> int:
-        """Estimate the memory for all samples, in bytes; 0 if they always fit."""
+        """Estimate the memory that all samples need, in bytes; 0 if they always fit."""
 
     def read(self, i: int, spec: Any) -> Inputs:
-        """Decode one sample for a backbone's declared input: for images ``(channels, *size)``, uint8."""
+        """Decode one sample into a backbone's input format: for images ``(channels, *size)``, uint8."""
 
     def load_all(self, spec: Any, workers: int) -> Inputs:
-        """Decode everything: for images ``(N, channels, *size)``, uint8."""
+        """Decode all samples: for images ``(N, channels, *size)``, uint8."""
 
     def subset(self, index: Tensor) -> Any:
         """Return the samples at ``index`` only."""
@@ -35,11 +35,11 @@ class LazyInputs(Protocol):
         """Concatenate inputs of this kind, starting with this one."""
 
     def fingerprint(self) -> str:
-        """Return a hash of the content on disk (names, sizes), as hexadecimal digits."""
+        """Return a hash of the content, as hexadecimal digits."""
 
 
 def in_memory(x: Inputs | LazyInputs) -> TypeIs[Inputs]:
-    """Whether inputs are tensors, which can be indexed, rather than decoded on demand."""
+    """Whether inputs are tensors, which can be indexed, and not decoded on demand."""
     return isinstance(x, Tensor | Mapping)
 
 
@@ -53,7 +53,7 @@ class Samples:
         y: labels: classes ``(N,)`` int64, or ``(N, ...)`` for other problems; None if they are
             withheld or unknown.
         domain: number of each sample's domain, ``(N,)``, int64, if there are several; otherwise None.
-        columns: further information on each sample, ``(N, ...)`` by name (``group``, ``time``, ``text_id``).
+        columns: further information about each sample, ``(N, ...)`` by name (``group``, ``time``, ``text_id``).
     """
 
     x: Inputs | LazyInputs
@@ -70,11 +70,11 @@ class Samples:
         return self._replaced(x, lambda column: column[index])
 
     def to(self, device: torch.device, x: Inputs | LazyInputs) -> "Samples":
-        """Move everything but the inputs to a device, and replace the inputs."""
+        """Move labels, domains and columns to a device, and replace the inputs by ``x``."""
         return self._replaced(x, lambda column: column.to(device))
 
     def without_labels(self) -> "Samples":
-        """Withhold the labels, for training on a target domain."""
+        """Return the samples without their labels, for training on a target domain."""
         return replace(self, y=None)
 
     @staticmethod
@@ -82,10 +82,11 @@ class Samples:
         """Concatenate sets; labels, domains and columns are dropped unless all parts have them.
 
         Args:
-            parts: at least one, all with tensors of one shape (or of the same names), or all on disk.
+            parts: at least one set; all have tensors of the same sample shape (or of the same names), or all are on
+                disk.
 
         Raises:
-            ValueError: inputs in memory and on disk are mixed, or tensors and named tensors.
+            ValueError: inputs in memory are mixed with inputs on disk, or tensors with named tensors.
         """
         inputs = [part.x for part in parts]
         memory = [x for x in inputs if in_memory(x)]
@@ -119,7 +120,7 @@ class Samples:
         return digest.hexdigest()[:16]
 
     def _fields(self) -> dict[str, Tensor]:
-        """Return all columns of the samples, by name."""
+        """Return labels and domains by name, where they exist."""
         return {name: column for name in ("y", "domain") if (column := getattr(self, name)) is not None}
 
     def _replaced(self, x: Inputs | LazyInputs, change: Callable[[Tensor], Tensor]) -> "Samples":

@@ -1,4 +1,4 @@
-"""Splits of a labelled set into training, validation and test."""
+"""Split a set into training, validation and test sets."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,10 +25,10 @@ __all__ = [
 
 
 def check_shares(val_share: float, test_share: float) -> None:
-    """Refuse shares that leave a part empty.
+    """Reject shares that would leave a part empty.
 
     Raises:
-        UserError: a share is not above 0, or both together reach 1.
+        UserError: a share is not above 0, or their sum is 1 or more.
     """
     if val_share <= 0 or test_share <= 0 or val_share + test_share >= 1:
         raise UserError(
@@ -37,12 +37,12 @@ def check_shares(val_share: float, test_share: float) -> None:
 
 
 def check_labels(y: Tensor, num_classes: int, origin: str) -> None:
-    """Refuse labels that are not classes.
+    """Reject labels outside the range of classes.
 
     Args:
         y: classes, ``(N,)``, int64.
         num_classes: number of classes C.
-        origin: of the labels, for the message.
+        origin: description of the labels, for the message.
 
     Raises:
         UserError: a label is not in 0..C - 1.
@@ -59,22 +59,22 @@ def check_labels(y: Tensor, num_classes: int, origin: str) -> None:
 def hold_out(
     y: Tensor, shares: dict[str, float], seed: int, class_names: list[str]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Split at random, stratified by class, with every class in every part.
+    """Draw a random split, stratified by class, with every class in every part.
 
-    A part gets ``round(share * N)`` samples: each class its share of them, rounded such that the sum is exact, and at
-    least one.
+    A part has ``round(share * N)`` samples. Each class contributes in proportion to its size (by the method of the
+    largest remainder), and at least one sample.
 
     Args:
         y: classes, ``(N,)``, int64.
-        shares: of each part to split off, by its name, each in (0, 1).
+        shares: share of each part to split off, by its name, each in (0, 1).
         seed: the run's seed; parts of different names draw independently.
-        class_names: by label, for messages.
+        class_names: class names in the order of the labels, for messages.
 
     Returns:
         Sorted indices of the remaining training part, and of each part.
 
     Raises:
-        UserError: a class has too few samples to be in every part, or a label is not a class.
+        UserError: a class has too few samples to be in every part, or a label is out of range.
     """
     check_labels(y, len(class_names), "the labels to be split")
     labels = y.cpu().numpy()
@@ -102,7 +102,7 @@ def hold_out(
 
 
 def _sizes(counts: np.ndarray, share: float) -> np.ndarray:
-    """Distribute ``round(share * N)`` over classes of ``counts`` samples, by largest remainder, at least one each."""
+    """Distribute ``round(share * N)`` samples over the classes by largest remainder, at least one to each."""
     exact = share * counts
     sizes = np.floor(exact).astype(int)
     left = round(share * counts.sum()) - sizes.sum()
@@ -113,25 +113,26 @@ def _sizes(counts: np.ndarray, share: float) -> np.ndarray:
 def few_labels(y: Tensor, count: int, seed: int, class_names: list[str]) -> Tensor:
     """Draw a number of samples such that the classes are as balanced as possible.
 
-    Each class gives the same number, one more for some if it does not divide evenly; a smaller class gives all, and
-    the others compensate. For the same seed, a smaller draw is a subset of a larger one.
+    Every class contributes the same number of samples; some contribute one more if the number does not divide evenly.
+    A class with too few samples contributes all of them, and the others make up the difference. For the same seed, a
+    smaller draw is a subset of a larger one.
 
     Args:
         y: classes, ``(N,)``, int64.
         count: number of samples, from the number of classes to N.
         seed: the run's seed.
-        class_names: by label, for messages.
+        class_names: class names in the order of the labels, for messages.
 
     Returns:
         Sorted indices, ``(count,)``.
 
     Raises:
-        UserError: there are fewer samples, or more classes.
+        UserError: ``count`` is below the number of classes, or above the number of samples.
     """
     if not len(class_names) <= count <= len(y):
         raise UserError(
-            f"data.labels={count} is not between the number of classes, {len(class_names)}, and that of the training "
-            f"samples, {len(y):,}: give a number between, or null for all"
+            f"data.labels={count} must be between the number of classes, {len(class_names)}, and the number of "
+            f"training samples, {len(y):,}; set it to null for all samples"
         )
     labels = y.cpu().numpy()
     sizes = np.bincount(labels, minlength=len(class_names))
@@ -149,11 +150,11 @@ def few_labels(y: Tensor, count: int, seed: int, class_names: list[str]) -> Tens
 
 
 def few_in_strata(strata: Tensor | None, total: int, count: int, seed: int) -> Tensor:
-    """Draw a number of samples at random, stratified; for one seed, smaller draws are subsets of larger ones.
+    """Draw a stratified random sample; for the same seed, a smaller draw is a subset of a larger one.
 
     Args:
         strata: number of each sample's stratum, ``(N,)`` int64; None for a simple random sample.
-        total: samples N.
+        total: number of samples N.
         count: number of samples to draw, from 1 to N.
         seed: the run's seed.
 
@@ -161,10 +162,10 @@ def few_in_strata(strata: Tensor | None, total: int, count: int, seed: int) -> T
         Sorted indices, ``(count,)``.
 
     Raises:
-        UserError: there are fewer samples.
+        UserError: ``count`` is not in 1..N.
     """
     if not 1 <= count <= total:
-        raise UserError(f"data.labels={count} is not between 1 and the number of training samples, {total:,}")
+        raise UserError(f"data.labels={count} must be between 1 and the number of training samples, {total:,}")
     order = np.random.default_rng(derive_seed(seed, "labels")).permutation(total)
     if strata is not None:
         groups = strata.cpu().numpy()[order]
@@ -182,11 +183,11 @@ def split_in_three(
     """Split a set into training, validation and test, stratified by class (see :func:`hold_out`).
 
     Args:
-        samples: with labels.
-        val_share: of all samples, for validation.
-        test_share: of all samples, for test.
+        samples: labelled samples.
+        val_share: share of all samples for validation.
+        test_share: share of all samples for test.
         seed: the run's seed.
-        class_names: by label, for messages.
+        class_names: class names in the order of the labels, for messages.
 
     Returns:
         The sets ``train``, ``val`` and ``test``.
@@ -200,31 +201,37 @@ def split_in_three(
 
 
 def random_split(count: int, held_out: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    """Split at random, independent of labels, as required for a target domain.
+    """Draw a random split that does not depend on labels, as required for a target domain.
 
     Args:
         count: total number of samples.
         held_out: number of samples in the second part.
         seed: the run's seed.
-        name: of the split.
+        name: name of the split.
 
     Returns:
         Sorted indices of the first and of the second part.
+
+    Raises:
+        UserError: ``held_out`` is not in 1..count - 1.
     """
     if not 0 < held_out < count:
-        raise UserError(f"cannot hold {held_out} of {count} samples out for the {name} split: give a number between")
+        raise UserError(
+            f"cannot hold out {held_out} of {count} samples for the {name} split: choose a number between 1 and "
+            f"{count - 1}"
+        )
     order = torch.from_numpy(np.random.default_rng(derive_seed(seed, name)).permutation(count))
     return order[held_out:].sort().values, order[:held_out].sort().values
 
 
 def group_split(groups: Tensor, shares: Mapping[str, float], seed: int, what: str) -> dict[str, Tensor]:
-    """Split at random so that no group is in two parts.
+    """Draw a random split in which the samples of a group are all in the same part.
 
-    Groups are drawn into each part until it reaches its share of the samples, rounded; the rest is ``train``.
+    Groups are added to each part until it has its share of the samples, rounded; the remaining groups are ``train``.
 
     Args:
         groups: number of each sample's group, ``(N,)`` int64.
-        shares: of each part to split off, by its name, each in (0, 1).
+        shares: share of each part to split off, by its name, each in (0, 1).
         seed: the run's seed.
         what: kind of the groups, in the plural, for the message.
 
@@ -248,11 +255,11 @@ def group_split(groups: Tensor, shares: Mapping[str, float], seed: int, what: st
 
 
 def of_classes(samples: Samples, classes: Tensor) -> Samples:
-    """Select the samples of some classes, numbered from 0 in the given order.
+    """Select the samples of some classes, and renumber these from 0 in the given order.
 
     Args:
-        samples: with labels.
-        classes: ``(C,)``, int64, without repetition.
+        samples: labelled samples.
+        classes: the classes, ``(C,)``, int64, without repetition.
     """
     assert samples.y is not None
     number = torch.full((1 + max(int(samples.y.max()), int(classes.max())),), -1)

@@ -9,9 +9,9 @@ SCENARIOS = ("task", "domain", "class")
 
 @dataclass(frozen=True)
 class Outputs:
-    """Outputs of a head, and those in use for each task.
+    """Outputs of a head, and which of them are in use for each task.
 
-    Outputs are in blocks: one per task, or a single one that all tasks share (domain-incremental).
+    Outputs are grouped into blocks: one per task, or a single block that all tasks share (domain-incremental).
 
     Args:
         scenario: ``task``: the task is known, and its block predicts; ``domain``: all tasks share one block;

@@ -10,13 +10,13 @@ _ALLOWED: ContextVar[bool] = ContextVar("one class allowed", default=False)
 
 
 def one_class_refused() -> bool:
-    """Whether constant training labels are an error: they are, unless nothing is to be learned from them."""
+    """Whether constant training labels are an error (the default)."""
     return not _ALLOWED.get()
 
 
 @contextmanager
 def one_class_allowed() -> Iterator[None]:
-    """Read data of a single class, for what can be said about the inputs alone."""
+    """Permit data of a single class within the block, for analyses that use only the inputs."""
     before = _ALLOWED.set(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Measurement of the time that training waits for its batches."""
+"""Measure how long training waits for its batches."""
 
 import math
 import time
@@ -8,14 +8,14 @@ from typing import TypeVar
 __all__ = ["Waiting", "advised_workers", "is_large", "per_cent"]
 
 _T = TypeVar("_T")
-_BOUND = 0.1  # share of the time from which on more workers are suggested
+_BOUND = 0.1  # smallest share of waiting time for which more workers are suggested
 
 
 class Waiting:
     """Accumulates the time that training waits for batches, and the total time of its passes over the data.
 
     Args:
-        clock: returns seconds.
+        clock: returns the current time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -24,7 +24,7 @@ class Waiting:
         self._passes, self._began = 0, 0.0  # the two loaders of a pair overlap
 
     def timed(self, batches: Iterable[_T]) -> Iterator[_T]:
-        """Yield the batches, and record the waiting time for each."""
+        """Yield the batches, and record the time waited for each."""
         if self._passes == 0:
             self._began = self._clock()
         self._passes += 1
@@ -46,30 +46,30 @@ class Waiting:
         return None if self.of_seconds <= 0 else min(1.0, self.seconds / self.of_seconds)
 
     def said(self, workers: int, cores: int) -> str:
-        """Report the share, with advice.
+        """Report the share, with advice on the number of workers.
 
         Args:
             workers: number of reading processes.
-            cores: available to this process.
+            cores: number of cores available to this process.
 
         Returns:
             A sentence; empty if nothing was read.
         """
         if self.share is None:
             return ""
-        said = f"data-bound: training waited for data {per_cent(self.share)} of its time"
+        text = f"data-bound: training waited for data {per_cent(self.share)} of its time"
         more = advised_workers(self.share, workers, cores)
         if more is not None:
-            return f"{said}; try data.workers={more}"
+            return f"{text}; try data.workers={more}"
         return (
-            f"{said}; as many workers as cores ({cores}) read already"
+            f"{text}; there are already as many workers as cores ({cores})"
             if is_large(self.share) and workers >= cores
-            else said
+            else text
         )
 
 
 def is_large(share: float) -> bool:
-    """Whether training waited so long that advice is useful."""
+    """Whether training waited long enough that advice is useful."""
     return share >= _BOUND
 
 
@@ -81,11 +81,11 @@ def per_cent(share: float) -> str:
 def advised_workers(share: float, workers: int, cores: int) -> int | None:
     """Estimate how many workers are needed to read as fast as training computes.
 
-    With ``w`` workers (or the main process alone) a batch takes the time T, of which training computes (1 - share) T.
-    Reading took share T in the main process, or w T of the workers' time.
+    Let T be the time per batch with ``w`` workers (or with the main process alone). Training computes for
+    (1 - share) T of it. Reading takes share T in the main process, or w T of the workers' time.
 
     Args:
-        share: of the time spent waiting, in [0, 1].
+        share: share of the time spent waiting, in [0, 1].
         workers: number of reading processes.
         cores: largest useful number.
 

@@ -1,4 +1,4 @@
-"""How metrics are displayed: words, unit, format, direction. Problems register the kinds of their scores here.
+"""How metrics are displayed: words, unit, format and direction. Problems register their metrics here.
 
 This module does not import torch.
 """
@@ -15,21 +15,21 @@ __all__ = ["Kind", "Scores", "kinds", "leading", "learn", "register", "share", "
 
 _UNBOUNDED = (-math.inf, math.inf)
 _DIGITS = re.compile(r"z?\.\d{1,2}[efg]")
-_LONGEST = 200  # characters of words and sentences in a file
+_LONGEST = 200  # largest number of characters of a name or sentence that is read from a file
 
 
 class Kind(NamedTuple):
     """Properties of a metric, independent of the data.
 
     Attributes:
-        words: its displayed name; empty: the parts of the name.
+        words: displayed name; empty to use the words of the metric's own name.
         share: whether it is a share in [0, 1], displayed in per cent.
-        digits: format of its value; for a share, of its value in per cent.
-        higher: whether more is better.
-        bounds: the lowest and highest possible value, as stored.
+        digits: format of the value; for a share, of the value in per cent.
+        higher: whether larger values are better.
+        bounds: lowest and highest possible stored value.
         score: whether it measures the quality of predictions; scores are the columns of a run's table, in the
             order in which problems list them.
-        refines: the metric that it nearly equals if classes are balanced.
+        refines: name of the metric that it nearly equals if classes are balanced.
     """
 
     words: str = ""
@@ -45,9 +45,9 @@ class Scores(NamedTuple):
     """The metrics of a problem.
 
     Attributes:
-        main: the main metric.
-        metrics: their kinds by name, in the order of columns.
-        units: a sentence on their units; empty for none.
+        main: name of the main metric.
+        metrics: kind of each metric by name, in the order of columns.
+        units: a sentence about their units; empty if none is needed.
     """
 
     main: str
@@ -71,27 +71,27 @@ _GENERAL: dict[str, Kind] = {
     "loss": Kind(higher=False, score=False),
     "lr": Kind("learning rate", score=False),
 }
-"""Metrics of training, of streams and of single classes, which belong to no problem."""
-_STATED: dict[str, Scores] = {}  # by problems in this process
-_READ: dict[str, Scores] = {}  # from the results of runs whose problems are not in this process
+"""Metrics of training, of streams and of single classes, which do not belong to a problem."""
+_STATED: dict[str, Scores] = {}  # registered by problems in this process
+_READ: dict[str, Scores] = {}  # read from results of runs whose problems are not available in this process
 
 
 def register(problem: str, scores: Scores) -> None:
     """Make the metrics of a problem known to tables, figures and reports.
 
     Args:
-        problem: its name; metrics registered before under this name are replaced.
+        problem: name of the problem; metrics already registered under this name are replaced.
         scores: its metrics.
 
     Raises:
-        ValueError: another problem has a metric of the same name and of another kind.
+        ValueError: another problem has a metric of the same name but of another kind.
     """
     others = {name: one for name, one in _STATED.items() if name != problem}
     for name, kind in scores.metrics.items():
         owner = next((other for other, one in others.items() if one.metrics.get(name, kind) != kind), None)
         if owner is not None or _GENERAL.get(name, kind) != kind:
             raise ValueError(
-                f"the problem {problem!r} displays the metric {name!r} otherwise than {owner or 'all runs'!r}: "
+                f"the problem {problem!r} displays the metric {name!r} differently from {owner or 'all runs'!r}: "
                 "choose another name for the metric"
             )
     _STATED[problem] = scores
@@ -99,12 +99,12 @@ def register(problem: str, scores: Scores) -> None:
 
 
 def kinds() -> Mapping[str, Kind]:
-    """Return all known metrics in the order of tables: the main ones first. Others are plain values."""
+    """Return the kinds of all known metrics in the order of tables, main metrics first."""
     return _merged()[0]
 
 
 def leading() -> Mapping[str, str]:
-    """Return the main metric of each problem, and the sentence on the units of that problem's metrics."""
+    """Return the main metric of each problem with the sentence about the units of that problem's metrics."""
     return _merged()[1]
 
 
@@ -119,13 +119,13 @@ def written(scores: Scores) -> dict[str, Any]:
 
 
 def learn(problem: Any) -> None:
-    """Learn the metrics of problems from the field ``problem`` of a run's results.
+    """Add the metrics that a run's results describe in the field ``problem``.
 
-    Runs record the metrics of problems outside this package, so that reports need no package of theirs. Metrics that
-    are known already do not change, and values of a wrong form are ignored.
+    Runs record the metrics of problems from other packages, so that reports do not need these packages. Metrics that
+    are already known do not change, and invalid values are ignored.
 
     Args:
-        problem: as read from the file.
+        problem: the field as read from the file.
     """
     found = problem.get("scores") if isinstance(problem, dict) else None
     for name, stated in found.items() if isinstance(found, dict) else ():
@@ -149,7 +149,7 @@ def _merged() -> tuple[dict[str, Kind], dict[str, str]]:
 
 
 def _in_order(lists: Iterable[Sequence[str]]) -> list[str]:
-    """Merge lists so that the names of each remain in its order."""
+    """Merge lists such that the names in each list keep their order."""
     order: list[str] = []
     for names in lists:
         place = next((order.index(name) for name in names if name in order), len(order))
@@ -163,7 +163,7 @@ def _in_order(lists: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _read(stated: Any) -> Scores | None:
-    """Read the metrics of one problem; None if a value has a wrong form."""
+    """Read the metrics of one problem; None if a value is invalid."""
     try:
         metrics = {_word(name): _kind(fields) for name, fields in stated["metrics"].items()}
         return Scores(_word(stated["main"]), metrics, _word(stated.get("units", "")))

@@ -1,4 +1,4 @@
-"""The grammar of metric names, ``<split>/<domain or task, if any>/<metric>``, and properties of each metric."""
+"""Names of metrics, ``<split>/<domain or task, if any>/<metric>``, and how each metric is displayed."""
 
 import math
 import re
@@ -37,12 +37,12 @@ __all__ = [
 _SPLITS = ("train", "val", "test", "oracle")
 _Value = TypeVar("_Value")
 ASSUMED = "acc"
-"""The main metric of runs that do not record their problem, as earlier versions did not."""
+"""The main metric of runs that do not record their problem (runs of earlier versions)."""
 BASELINE = "gradient-boosted trees (baseline)"
-"""The baseline whose scores are ``trees``, next to those of a network on the rows of a table."""
+"""Displayed name of the baseline on tables, whose scores have ``trees`` in their names."""
 _OVER_TASKS = "task_mean"
 _TRANSFER = ("bwt", "fwt", "forgetting")
-_LESS_IS_BETTER = ("loss", "error", "entropy", "forgetting", "distance", "ece")  # endings of such names
+_LESS_IS_BETTER = ("loss", "error", "entropy", "forgetting", "distance", "ece")  # last parts of the names
 
 
 class MetricName(NamedTuple):
@@ -54,13 +54,13 @@ class MetricName(NamedTuple):
 
 
 def split_name(name: str) -> MetricName:
-    """Split a metric's name.
+    """Split a metric's name into its parts.
 
     Args:
-        name: for example ``test/target/acc``, ``val/acc`` or ``lr``.
+        name: name of the metric, for example ``test/target/acc``, ``val/acc`` or ``lr``.
 
     Returns:
-        split (empty if the name has none), domain or task (empty if it has none), and metric.
+        The split, the domain or task, and the metric; the first two are empty if the name does not have them.
     """
     first, *rest = name.split("/")
     if not rest or first not in _SPLITS:
@@ -69,13 +69,13 @@ def split_name(name: str) -> MetricName:
 
 
 def answerer(part: str) -> tuple[str, str]:
-    """Separate a baseline's scores from those of the network.
+    """Determine whether the network or a baseline has a score.
 
     Args:
-        part: of a metric's name: a domain or task, ``trees`` or ``target trees`` for the baseline.
+        part: middle part of a metric's name: a domain or task; ``trees`` or ``target trees`` for the baseline.
 
     Returns:
-        The domain or task, and the baseline; empty for the network.
+        The domain or task, and the name of the baseline, which is empty for the network.
     """
     domain, _, last = part.rpartition(" ")
     return (domain, BASELINE) if last == "trees" else (part, "")
@@ -86,10 +86,10 @@ def kind_of(name: str) -> Kind:
 
     Args:
         name: full name or its last part; half-widths (``acc_ci95``) and metrics of special quantities
-            (``within_task_r2``, ``discriminator_acc``) have the kind of the end of their name.
+            (``within_task_r2``, ``discriminator_acc``) have the kind of the metric at the end of their name.
 
     Returns:
-        Its kind; plain values without bounds for unknown names.
+        Its kind; for unknown names, that of a plain value without bounds.
     """
     metric, every = split_name(name).metric.removesuffix("_ci95"), kinds()
     if metric in every:
@@ -105,7 +105,7 @@ def named_by_unit(metrics: Mapping[str, _Value]) -> dict[str, _Value]:
     """Append the unit to transfer metrics of a stream that are not shares: ``test/bwt`` of R² becomes ``test/bwt_r2``.
 
     Args:
-        metrics: of one run, by name.
+        metrics: metrics of one run, by name.
     """
     main = leading_metric(split_name(name).metric for name in metrics)
     if main is None or is_share(main):
@@ -121,34 +121,34 @@ def is_share(metric: str) -> bool:
 
 
 def is_score(metric: str) -> bool:
-    """Whether a metric measures the quality of predictions: a column of a run's table."""
+    """Whether a metric measures the quality of predictions, and thus is a column of a run's table."""
     return kind_of(metric).score
 
 
 def less_is_better(name: str) -> bool:
-    """Whether a metric is better if smaller (losses, errors, forgetting)."""
+    """Whether smaller values of a metric are better (losses, errors, forgetting)."""
     return not kind_of(name).higher
 
 
 def leads(name: str) -> bool:
-    """Whether a metric is the main one in the tables of its problem: accuracy, mean AUROC, or R²."""
+    """Whether a metric is the main metric of its problem (accuracy, mean AUROC, R²)."""
     return split_name(name).metric in leading()
 
 
 def leading_metric(names: Iterable[str]) -> str | None:
-    """Find the main metric among measured ones.
+    """Find the main metric among the measured ones.
 
     Args:
-        names: of metrics, full (``test/target/r2``) or their last parts.
+        names: full names of metrics (``test/target/r2``) or their last parts.
 
     Returns:
-        The last part of the first main metric that occurs, in the order of the problems; else of the first score in
-        the order of :func:`~tl_lab.results.kinds.kinds`; else of the first metric of a test, validation or oracle
-        split that is neither a loss nor a half-width; None if there is none.
+        The last part of the first main metric that occurs, in the order of the problems; otherwise of the first score,
+        in the order of :func:`~tl_lab.results.kinds.kinds`; otherwise of the first metric of a test, validation or
+        oracle split that is neither a loss nor a half-width; None if there is no such metric.
     """
     taken = [split_name(name) for name in names]
     metrics = {each.metric for each in taken}
-    if _OVER_TASKS in metrics:  # in addition to the metrics of the tasks whose mean it is
+    if _OVER_TASKS in metrics:  # the mean over tasks precedes the metrics of the tasks
         return _OVER_TASKS
     for metric in (*leading(), *(metric for metric, kind in kinds().items() if kind.score)):
         if metric in metrics:
@@ -158,7 +158,7 @@ def leading_metric(names: Iterable[str]) -> str | None:
 
 
 def companion(name: str) -> str | None:
-    """Return the metric of the same set that a metric refines: for ``val/balanced_acc``, ``val/acc``."""
+    """Return the metric that a metric refines, on the same set: ``val/acc`` for ``val/balanced_acc``; None if none."""
     refined = kind_of(name).refines
     return "/".join([*name.split("/")[:-1], refined]) if refined else None
 
@@ -169,7 +169,7 @@ def is_detail(name: str) -> bool:
 
 
 def readable(metric: str) -> str:
-    """Write the last part of a metric's name as words: ``f1_macro`` is ``macro F1``."""
+    """Convert the last part of a metric's name to words: ``f1_macro`` becomes ``macro F1``."""
     every = kinds()
     if metric in every and every[metric].words:
         return every[metric].words
@@ -177,9 +177,9 @@ def readable(metric: str) -> str:
 
 
 def units_said(names: Iterable[str]) -> str:
-    """Describe the units of metrics, in a sentence for each problem."""
+    """Describe the units of metrics, with one sentence for each problem."""
     metrics = {split_name(name).metric for name in names}
-    return " ".join([said for metric, said in leading().items() if metric in metrics and said] or [leading()[ASSUMED]])
+    return " ".join([text for metric, text in leading().items() if metric in metrics and text] or [leading()[ASSUMED]])
 
 
 def format_metric(
@@ -189,9 +189,9 @@ def format_metric(
 
     Args:
         name: the metric's name; its last part determines the unit.
-        value: the value as stored; None or NaN gives a dash.
-        half_width: half-width of its interval, in the unit of the value; None or NaN omits it.
-        both: the two values if the value is their mean; None or NaN omits them.
+        value: the stored value; None or NaN gives a dash.
+        half_width: half-width of its interval, in the unit of the value; None or NaN to omit it.
+        both: the two values of which ``value`` is the mean; None or NaN to omit them.
 
     Returns:
         Text such as ``93.2``, ``93.2 ± 1.1``, ``93.2 (92.9, 93.5)`` or ``0.4127``.
@@ -202,7 +202,7 @@ def format_metric(
 def format_difference(
     name: str, value: float, half_width: float | None = None, both: tuple[float, float] | None = None
 ) -> str:
-    """Format a difference of two values of a metric with its sign, as :func:`format_metric` does; 0 has no sign."""
+    """Format a difference of two values of a metric as :func:`format_metric` does, with its sign; 0 has no sign."""
     return _formatted(name, value, half_width, both, _signed)
 
 
@@ -258,7 +258,7 @@ def duration(seconds: float) -> str:
 
 
 def heading(name: str) -> str:
-    """Format a metric's full name as the head of a column: ``test target accuracy %``."""
+    """Format a metric's full name as a column header: ``test target accuracy %``."""
     split, part, metric = split_name(name)
     words = " ".join(filter(None, (split, part, readable(metric))))
     return words + (" %" if is_share(metric) else "")
@@ -271,7 +271,7 @@ def title(name: str) -> str:
 
 
 def metric_rank(name: str) -> tuple[int, list[tuple[int, str]], int, str]:
-    """Return a key that sorts metrics: test before validation, accuracy before its refinements, task 2 before 10."""
+    """Return a sort key for metrics: test before validation, accuracy before its refinements, task 2 before task 10."""
     split, part, metric = split_name(name)
     splits, metrics = ("test", "val", "train", "oracle"), [metric for metric, kind in kinds().items() if kind.score]
     return (
@@ -283,5 +283,5 @@ def metric_rank(name: str) -> tuple[int, list[tuple[int, str]], int, str]:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts names in natural order: 2 before 10."""
+    """Return a sort key for names in natural order: 2 before 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -28,7 +28,7 @@ def test_a_spec_is_the_same_after_a_checkpoint(spec, tmp_path):
 
 
 def test_an_unknown_modality_is_refused():
-    with pytest.raises(UserError, match=r"no input of the modality 'imag'.*image"):
+    with pytest.raises(UserError, match=r"unknown modality of inputs 'imag'.*image"):
         spec_from({"modality": "imag"})
 
 
@@ -64,10 +64,10 @@ def test_sequences_are_cut_and_padded():
         (ImageSpec((8, 8), 3), (1, 28, 28), ""),
         (ImageSpec((8, 8), 1), (3, 9, 9), ""),
         (ImageSpec((8, 8), 4), (4, 9, 9), ""),
-        (ImageSpec((8, 8), 4), (1, 9, 9), "images of 4 channels, and the data's have 1"),
-        (ImageSpec((8, 8), 3), (2, 1, 1), "takes images, and the data are vectors of length 2"),
+        (ImageSpec((8, 8), 4), (1, 9, 9), "images of 4 channels, but the data have 1"),
+        (ImageSpec((8, 8), 3), (2, 1, 1), "takes images, but the data are vectors of length 2"),
         (VectorSpec(4), (4, 1, 1), ""),
-        (VectorSpec(4), (2, 1, 1), "length 4, and the data's have length 2"),
+        (VectorSpec(4), (2, 1, 1), "length 4, but the data have length 2"),
         (VectorSpec(4), (1, 8, 8), "the data are images of 8x8 pixels"),
     ],
 )

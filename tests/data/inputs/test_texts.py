@@ -68,7 +68,7 @@ def test_a_spec_travels_with_its_tokeniser() -> None:
 
 
 def test_an_unknown_tokeniser_is_refused() -> None:
-    with pytest.raises(UserError, match="no tokeniser of the kind 'w'"):
+    with pytest.raises(UserError, match="unknown kind of tokeniser 'w'"):
         tokeniser_from({"kind": "w"})
 
 
@@ -109,7 +109,7 @@ def test_what_is_cut_or_unknown_is_said_also_from_the_cache() -> None:
 
 
 def test_texts_without_a_tokeniser_are_refused() -> None:
-    with pytest.raises(UserError, match="takes tokens without naming a tokeniser"):
+    with pytest.raises(UserError, match="but the backbone has no tokeniser"):
         Texts(["a"]).load_all(TokenSpec(9, 4))
 
 

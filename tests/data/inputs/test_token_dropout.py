@@ -91,7 +91,7 @@ def test_cached_features_and_other_inputs_are_refused():
     data, model = make(FeatureExtraction, Sentences(batch_size=20, augmentation=change), layers=LayerPolicy("none"))
     with pytest.raises(UserError, match=r"randomly augmented texts .* strategy\.cache=false"):
         fit(data, model)
-    with pytest.raises(UserError, match="augmentation changes texts, and these data are vector"):
+    with pytest.raises(UserError, match="augmentation changes texts, but these data are vector"):
         change.use(VectorSpec(3))
 
 
@@ -99,7 +99,7 @@ def test_a_replacement_that_the_backbone_lacks_is_refused():
     words = TokenSpec(3, 8, 0, Words(["film"]))
     TokenDropout(0.1, "unknown").use(words)
     for replacement in ("mask", "hidden"):
-        with pytest.raises(UserError, match=f"replacement={replacement}: .*; valid: unknown$"):
+        with pytest.raises(UserError, match=f"replacement={replacement} is not .*; valid: unknown$"):
             TokenDropout(0.1, replacement).use(words)
     with pytest.raises(UserError, match=r"augmentation\.share must be in"):
         TokenDropout(1.0)

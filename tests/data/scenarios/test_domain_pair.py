@@ -114,9 +114,9 @@ def test_other_sizes_and_channels_are_brought_together_or_refused():
     data, _ = make(data=Large(batch_size=20), adaptation=DANN())
     assert data.sets["target/train"].x.shape[1:] == data.sets["source/train"].x.shape[1:] == (1, 6, 6)
     assert any("3 -> 1 channel" in note and "12x12 -> 6x6" in note for note in data.notes)
-    with pytest.raises(UserError, match="6x6 pixels with 1 channel, the target's images of 12x12 pixels with 3 chan"):
+    with pytest.raises(UserError, match="6x6 pixels with 1 channel, the target's are images of 12x12 pixels with 3"):
         Large(batch_size=20, match=False).load()
-    with pytest.raises(UserError, match="vectors of length 36, the target's images of 6x6"):
+    with pytest.raises(UserError, match="vectors of length 36, the target's are images of 6x6"):
         Vectors(batch_size=20).load()
 
 

@@ -140,7 +140,7 @@ def test_processes_divide_the_steps_episodes(monkeypatch):
         ),
         ({"train": {"way": 3, "shot": 1}}, "data.train.queries must be a whole number of at least 1, not None"),
         ({"train": {**SIZE, "ways": 1}}, "did you mean 'way'"),
-        ({"episodes_per_step": 3}, "100 and 3 are not"),
+        ({"episodes_per_step": 3}, "not 100 and 3"),
         ({"test_episodes": 1}, "at least 2"),
         ({"class_shares": [0.5, 0.5]}, "three numbers"),
         ({"class_shares": [0.98, 0.01, 0.01]}, "12 classes are too few"),

@@ -178,7 +178,7 @@ def test_files_that_cannot_be_read_stop_or_are_left_out(tmp_path: Path) -> None:
         ({"target": "georg"}, "there is no domain 'georg'; did you mean 'george'"),
         ({"source": ["theo", "x"]}, "there is no speaker 'x'; valid: george, .*yweweler"),
         ({"source": "theo", "target": "theo"}, "source and target"),
-        ({"target": "theo", "split": "speaker"}, "data.split=speaker is for a set"),
+        ({"target": "theo", "split": "speaker"}, "data.split=speaker cannot be combined"),
     ],
 )
 def test_speakers_that_do_not_exist(options: dict, said: str) -> None:

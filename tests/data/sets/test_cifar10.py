@@ -101,5 +101,5 @@ def test_an_archive_that_was_cut_off(tmp_path, kept):
 def test_options():
     with pytest.raises(UserError, match=r"data\.files"):
         Cifar10(files="png")
-    with pytest.raises(UserError, match="official files only"):
+    with pytest.raises(UserError, match="only the official files"):
         Cifar10(files="jpeg", download=True)

@@ -110,7 +110,7 @@ def test_fewer_samples_are_taken_independent_of_target_labels(root):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"source": "usps"}, "'usps' is source and target"),
+        ({"source": "usps"}, "'usps' is both source and target"),
         ({"target": "svhn"}, "no domain 'svhn'"),
         ({"source_count": 0}, "source_count"),
         ({"val_share": 1.0}, "val_share"),

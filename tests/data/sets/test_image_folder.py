@@ -429,7 +429,7 @@ def test_a_flat_target_is_for_training_only(tmp_path):
     assert len(data.sets["target/train"]) == 12
     assert data.sets["target/train"].y is None
     assert data.test_names == ["source/test"]
-    assert any("no target score" in note for note in data.notes)
+    assert any("target is not scored" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("flat", [True, False])

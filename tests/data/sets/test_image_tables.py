@@ -129,12 +129,12 @@ def test_a_patient_on_both_sides_of_a_given_split_is_refused(films: Path, tmp_pa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "data.label_column names the column with the class, or data.findings"),
+        ({}, "set either data.label_column .* or data.findings .*, not both"),
         ({"findings": ["hihg"]}, "data.findings: .* has no column 'hihg'; did you mean 'high'"),
         ({"findings": ["view"]}, "the finding 'view' is 'L' in row 1: findings must be 1, 0, -1"),
         ({**FINDINGS, "view_column": "view", "views": ["AP"]}, "has no view 'AP'; valid: L, PA"),
         ({**FINDINGS, "image_column": "class"}, "30 of 30 images in .* cannot be read: a .no such file"),
-        ({**FINDINGS, "split_column": "part"}, "cells of .* must be train, val or test, with some of train and test"),
+        ({**FINDINGS, "split_column": "part"}, "cells in .* must be train, val or test, and train and test"),
     ],
 )
 def test_mistakes_are_one_sentence(films: Path, options: dict, said: str) -> None:
@@ -174,7 +174,7 @@ def test_patients_of_chexpert_stand_in_the_paths(films: Path, tmp_path: Path) ->
     assert set(data.sets["train"].y[:, 1].tolist()) == {0.0, 1.0}
     paths[0] = "somewhere.png"
     rows.assign(Path=paths).to_csv(tmp_path / "train.csv", index=False)
-    with pytest.raises(UserError, match=r"'somewhere\.png' names no patient: give data\.patient_column"):
+    with pytest.raises(UserError, match=r"'somewhere\.png' contains no patient: set data\.patient_column"):
         loaded(ChestXray(path=str(tmp_path / "train.csv"), **options))
 
 
@@ -294,7 +294,7 @@ def test_dicom_files_are_images_of_a_table(tmp_path: Path) -> None:
 @real
 def test_the_balanced_subset() -> None:
     data = loaded(PneumoniaXray())
-    assert "not comparable with published figures" in data.notes[-1]
+    assert "not comparable with published ones" in data.notes[-1]
     counts = {name: torch.bincount(samples.y).tolist() for name, samples in data.sets.items()}
     assert counts == {"train": [1214, 1214], "val": [135, 135], "test": [234, 234]}
     assert data.sets["test"].x.shape == (468, 1, 28, 28)

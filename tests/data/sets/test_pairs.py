@@ -20,11 +20,11 @@ def test_one_word_two_words_and_several_sources():
     [
         (("amazon->webcam", None, None), "SOURCE_to_TARGET"),
         (("amazon_to_webcm", None, None), "did you mean 'webcam'"),
-        ((None, "amazon", None), r"data\.source and data\.target must be given"),
-        ((None, [], "webcam"), r"data\.source and data\.target must be given"),
-        (("webcam_to_webcam", None, None), "is source and target"),
-        ((None, ["webcam", "dslr"], "dslr"), "is source and target"),
-        (("dslr+dslr_to_webcam", None, None), "names a domain twice"),
+        ((None, "amazon", None), r"data\.source and data\.target must be set"),
+        ((None, [], "webcam"), r"data\.source and data\.target must be set"),
+        (("webcam_to_webcam", None, None), "is both source and target"),
+        ((None, ["webcam", "dslr"], "dslr"), "is both source and target"),
+        (("dslr+dslr_to_webcam", None, None), "contains a domain twice"),
     ],
 )
 def test_wrong_names_are_refused(given, said):

@@ -138,8 +138,8 @@ def test_the_receipts_at_hand() -> None:
     data = Receipts()
     data.load()
     assert {name: len(samples) for name, samples in data.sets.items()} == {"train": 438, "val": 63, "test": 125}
-    assert "not comparable with published figures" in " ".join(data.notes)
-    assert data.notes[0] == "71 of 2,502 values of fields were not found among the words"
+    assert "not comparable with published ones" in " ".join(data.notes)
+    assert data.notes[0] == "71 of 2,502 field values were not found among the words"
     # number 4 is the first for test; what it says is read from its own files
     tags = [data.class_names[tag] for tag in data.sets["test"].y[0].tolist() if tag >= 0]
     words = data.sets["test"].x.items[0].words

@@ -36,7 +36,7 @@ def test_listed_episodes_are_served_as_they_are(table):
     data = SupportQuery(path=str(table), size=8, ground="dark", **SIZES)
     data.request = data.request.__class__(serves="classes")
     data.load()
-    assert "9 of 18 drawings inverted" in data.notes
+    assert "9 of 18 drawings were inverted" in data.notes
     (episode,) = list(data.episodes("test", 2))
     assert episode.support.x.shape == (2, 3, 1, 8, 8)
     assert episode.query.x.shape == (2, 6, 1, 8, 8)
@@ -66,7 +66,7 @@ def test_a_backbone_is_scored_on_the_lists(table, tmp_path):
     ("change", "said"),
     [
         (lambda t: t[~((t["label"] == "top") & (t["role"] == "support"))], "'top' of episode one has 0 support and 2"),
-        (lambda t: t[t["label"] != "top"], "episode .* has 2 classes, and data.test.way is 3"),
+        (lambda t: t[t["label"] != "top"], "episode .* has 2 classes, but data.test.way is 3"),
         (lambda t: t.replace("query", "test"), "has the role 'test': roles are support and query"),
         (lambda t: t.drop(columns="label"), "has no column 'label'"),
     ],
@@ -80,5 +80,5 @@ def test_lists_that_are_no_episodes_are_refused(table, change, said):
 
 
 def test_nothing_is_trained_on_them(table):
-    with pytest.raises(UserError, match="contains lists for scoring, not training classes"):
+    with pytest.raises(UserError, match="contains episodes for scoring and no training classes"):
         SupportQuery(path=str(table), **SIZES).load()

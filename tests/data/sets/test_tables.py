@@ -129,7 +129,7 @@ def test_rows_in_the_order_of_time(tmp_path: Path) -> None:
     times = {name: samples.columns["time"] for name, samples in data.sets.items()}
     assert len(times["test"]) == 15
     assert times["train"].max() <= times["val"].min() <= times["val"].max() <= times["test"].min()
-    with pytest.raises(UserError, match=r"data\.split=time needs the column with the time"):
+    with pytest.raises(UserError, match=r"data\.split=time requires the column with the time"):
         Table(path=data.path, split="time")
 
 
@@ -184,8 +184,8 @@ def test_cells_stand_below_the_names_of_the_header(text: str, names: list[str], 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a,label\n1,2,x\n3,4,y\n", r"line 2 has 3 cells, and the header 2"),  # else the first would be an index
-        ("a,label\n1,x\n3,y,\n", r"line 3 has 3 cells, and the header 2"),
+        ("a,label\n1,2,x\n3,4,y\n", r"line 2 has 3 cells, but the header has 2"),  # else the first would be an index
+        ("a,label\n1,x\n3,y,\n", r"line 3 has 3 cells, but the header has 2"),
         (",a,label\n0,1,x\n1,2,y\n", r"column 1 has no name: name it, or leave it out \(the index of pandas"),
         ("a,a,label\n0,1,x\n1,2,y\n", r"several columns called a: rename them"),
         ("label,a,label\nx,1,x\ny,2,y\n", r"2 columns called 'label': rename them"),

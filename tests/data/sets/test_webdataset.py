@@ -101,12 +101,12 @@ def test_what_is_not_split_is_split_and_braces_name_shards(tmp_path: Path) -> No
 def test_names_of_classes_and_what_is_wrong_with_shards(tmp_path: Path) -> None:
     _write(tmp_path / "train-0.tar", range(8))
     assert _data(tmp_path, class_names=["cat", "dog"]).class_names == ["cat", "dog"]
-    with pytest.raises(UserError, match="has 3 classes, and the training shards have 2"):
+    with pytest.raises(UserError, match="has 3 classes, but the training shards have 2"):
         _data(tmp_path, class_names=["a", "b", "c"])
-    with pytest.raises(UserError, match=r"no shard .*train-1\.tar, one of 1 of train-\{0\.\.1\}\.tar that are missing"):
+    with pytest.raises(UserError, match=r"1 of the shards train-\{0\.\.1\}\.tar are missing, .*train-1\.tar"):
         _data(tmp_path, train_shards="train-{0..1}.tar")
     _write(tmp_path / "test-0.tar", range(2), label=lambda number: "other")
-    with pytest.raises(UserError, match=r"data\.test_shards: the class 'other' is in none of the training shards"):
+    with pytest.raises(UserError, match=r"data\.test_shards: no training shard in .* has the class 'other'"):
         _data(tmp_path)
     _write(tmp_path / "test-0.tar", range(2), b_png=b"x")
     with pytest.raises(UserError, match=r"the image b\.png has no label: expected a file b\.cls next to it"):

@@ -16,7 +16,7 @@ def test_answers_are_framed_by_the_predicted_class(ways, shots, channels):
     names = [f"class {k}" for k in range(ways)]
     support, queries = (rng.random((ways, k, channels, 6, 6)) for k in (shots, 4))
     figure = episode_answers(support, queries, predicted, names, "One")
-    assert figure._suptitle.get_text() == f"One: {1 - 1 / (4 * ways):.0%} of {4 * ways} queries right"
+    assert figure._suptitle.get_text() == f"One: {1 - 1 / (4 * ways):.0%} of {4 * ways} queries correct"
     rows = min(ways, 10)
     axes = np.array(figure.axes).reshape(rows, shots + 5)
     frames = [[to_rgb(ax.spines["left"].get_edgecolor()) for ax in row[shots + 1 :]] for row in axes]

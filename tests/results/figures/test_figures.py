@@ -121,7 +121,7 @@ def test_confusion_of_many_classes_is_not_annotated():
 
 @pytest.mark.parametrize("matrix", [np.zeros((2, 3)), np.zeros((3, 3)), np.zeros(2)])
 def test_confusion_of_the_wrong_shape_is_refused(matrix):
-    with pytest.raises(ValueError, match="square matrix for 2"):
+    with pytest.raises(ValueError, match="2 class names require a square matrix"):
         confusion_matrix(matrix, ["a", "b"])
 
 

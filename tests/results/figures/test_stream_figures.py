@@ -120,7 +120,7 @@ def test_figures_of_any_number_of_tasks_are_saved(draw, count, tmp_path):
 @pytest.mark.parametrize("draw", [accuracy_matrix_figure, task_accuracy_curves])
 def test_nothing_measured_is_drawn_too(draw, tmp_path):
     save_figures({"one": draw(np.full((3, 2), NAN), ["a", "b"])}, tmp_path)
-    with pytest.raises(ValueError, match=r"3 tasks need a matrix \(4, 3\), not \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"3 tasks require a matrix \(4, 3\), not \(3, 2\)"):
         draw(np.zeros((3, 2)), NAMES)
 
 

@@ -36,7 +36,7 @@ NAMES = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB
 def test_nothing_in_the_environment_joins_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(name, "abc123")
-    with pytest.warns(UserWarning, match="ignored: each run has its own W&B identity"):
+    with pytest.warns(UserWarning, match="ignored: each run has its own W&B id"):
         found = [begin(tmp_path / name) for name in ("one", "other")]
     assert len({*found, "abc123"}) == 3
     assert all(os.environ[name] == "abc123" for name in NAMES)

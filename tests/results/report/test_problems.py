@@ -101,7 +101,7 @@ def test_two_seeds_show_both_values_and_no_interval(tmp_path, capsys):
     _, _, scratch, tuned = _table(text, "Settings")
     assert scratch[2] == "-0.050 (-0.200, 0.100)"
     assert tuned[5] == "2.375 (2.25, 2.5)"
-    assert "no interval below n = 3: both values of two in parentheses" in text
+    assert "no interval below n = 3; for n = 2, both values are in parentheses" in text
     assert " ± " not in "".join(scratch + tuned)
     show_summary(tmp_path)
     assert "0.710 (0.700, 0.720)" in capsys.readouterr().out

@@ -184,7 +184,7 @@ def test_trials_are_no_further_seeds_and_alone_show_no_test_score(tmp_path):
     text = (tmp_path / "trials" / "summary.md").read_text()
     assert "val accuracy" in text
     assert "test accuracy" not in text
-    assert "no test score is shown" in text
+    assert "test scores are not shown" in text
     assert "test/acc" not in (tmp_path / "trials" / "results.csv").read_text()
 
 

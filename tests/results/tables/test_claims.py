@@ -65,7 +65,7 @@ def test_what_was_not_run_says_so() -> None:
         ({"says": "x", "better": {"strategie": "a"}, "worse": {"strategie": "b"}}, "not swept.*strategy"),
         (
             {"says": "x", "better": {"strategy": "a"}, "worse": {"strategy": "b"}, "over": "strategy"},
-            "which it compares",
+            "so the interval cannot be over",
         ),
     ],
 )

@@ -63,7 +63,7 @@ def test_one_row_per_run(tmp_path):
         (
             ["domain_adaptation=none", "optimizer.lr=1"],
             {},
-            r"changes more than method, task and seed: override\.optimizer\.lr",
+            r"overrides other keys than method, task and seed: override\.optimizer\.lr",
         ),
         (["domain_adaptation=none"], {"choices": {"experiment": "mnist_usps"}}, "is a run of experiment=mnist_usps"),
         (["domain_adaptation=none"], {"status": "failed", "error": "NaN"}, "is failed: NaN"),
@@ -96,14 +96,14 @@ def test_further_runs_are_added_and_earlier_ones_keep_every_digit(tmp_path):
     assert after[2].split(",")[1] == "2"
     with pytest.raises(UserError, match="same method, task and seed"):
         with_earlier(late, place)
-    with pytest.raises(UserError, match=r"other columns than these runs: \['new'\]"):
+    with pytest.raises(UserError, match=r"and these runs have different columns: \['new'\]"):
         with_earlier(late.assign(new=1), place)
     with pytest.raises(UserError, match=r"nothing is stored in none\.csv yet"):
         with_earlier(late, tmp_path / "none.csv")
 
 
 def test_an_experiment_that_expects_nothing_is_refused(tmp_path):
-    with pytest.raises(UserError, match="states no published values"):
+    with pytest.raises(UserError, match="has no published values"):
         stored("embedded_pair", [str(tmp_path)])
 
 
@@ -180,7 +180,7 @@ def test_every_stored_experiment_is_listed_with_its_runs(all_papers):
 
 def test_runs_of_uncommitted_code_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("tl_lab.results.tables.papers.place_of", lambda name: tmp_path / f"{name}.csv")
-    with pytest.raises(UserError, match="committed code only"):
+    with pytest.raises(UserError, match="only runs of committed code"):
         keep("a", _table({"none": [0.5]}, git_commit="abc+changes"))
     assert keep("a", _table({"none": [0.5]}, git_commit="abc")) == tmp_path / "a.csv"
 
@@ -259,7 +259,7 @@ def test_runs_of_uncommitted_code_are_compared_before_they_are_refused(tmp_path,
         main(["papers", "run", EXPERIMENT])
     said = capsys.readouterr()
     assert "undecided, 0 of 2 methods within the tolerance" in said.out
-    assert "committed code only" in said.err
+    assert "only runs of committed code" in said.err
 
 
 def test_adding_seeds_ends_at_a_number(tmp_path, monkeypatch, capsys):

@@ -126,7 +126,7 @@ def test_the_figure_shows_each_setting_with_its_intervals():
     figure = trade_off_figure(points())
     (ax,) = figure.axes
     assert ax.get_xlabel() == "accuracy on the last task, %"
-    assert ax.get_ylabel() == "mean accuracy on the tasks before it, %"
+    assert ax.get_ylabel() == "mean accuracy on the earlier tasks, %"
     joined, alone = ax.lines
     np.testing.assert_allclose(joined.get_xydata(), [[80, 50], [60, 70]], err_msg="in the order of the number")
     np.testing.assert_allclose(alone.get_xydata(), [[90, 20]])

@@ -71,5 +71,5 @@ def test_tasks_that_differ_by_a_change_are_refused():
         def change(self, task):
             return None
 
-    with pytest.raises(UserError, match="these tasks differ in the processing of their inputs: use strategy=joint"):
+    with pytest.raises(UserError, match="these tasks transform their inputs differently: use strategy=joint"):
         StreamAtOnce(Changed(scenario="task"))

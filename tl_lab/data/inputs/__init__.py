@@ -1,1 +1,1 @@
-"""Preparation of inputs: conversion of raw data of each modality."""
+"""Preparation of inputs: conversion of the raw data of each modality."""

@@ -1,4 +1,4 @@
-"""Recordings as spectrograms, or as waveforms of one sample rate."""
+"""Audio inputs: recordings as spectrograms, or as waveforms at a common sample rate."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,12 +23,12 @@ class AudioSpec(InputSpec):
 
     Args:
         rate: sample rate in Hz to which recordings are converted.
-        features: ``mel``: logarithms of power in M bands (see :func:`~tl_lab.functional.log_mel.log_mel`); ``wave``:
-            samples.
-        bands: M.
-        window, hop: samples per frame, and between two frames.
-        seconds: largest length of a recording; longer ones are cut.
-        standardise: scale each waveform to mean 0 and variance 1.
+        features: ``mel``: log power in M frequency bands (see :func:`~tl_lab.functional.log_mel.log_mel`); ``wave``:
+            the samples.
+        bands: number of bands M.
+        window, hop: samples per frame, and between the starts of two frames.
+        seconds: largest duration of a recording; longer ones are cut.
+        standardise: whether to scale each waveform to mean 0 and variance 1.
     """
 
     modality: ClassVar[str] = "audio"
@@ -44,7 +44,7 @@ class AudioSpec(InputSpec):
 
     @cached_property
     def filters(self) -> Tensor:
-        """The bands' weights of the frequencies."""
+        """Weights of the frequencies in each mel band."""
         return mel_bands(self.rate, self.window, self.bands)
 
     def features_of(self, wave: np.ndarray, rate: int) -> Tensor:
@@ -55,7 +55,7 @@ class AudioSpec(InputSpec):
             rate: sample rate in Hz.
 
         Returns:
-            ``(M, L)`` or ``(L,)``, float32.
+            The spectrogram, ``(M, L)``, or the samples, ``(L,)``, float32.
         """
         x = torch.from_numpy(resampled(wave, rate, self.rate)[: int(self.seconds * self.rate)])
         if self.features == "mel":
@@ -63,11 +63,11 @@ class AudioSpec(InputSpec):
         return (x - x.mean()) / (x.var(unbiased=False) + 1e-7).sqrt() if self.standardise else x
 
     def cuts(self, samples: int, rate: int) -> bool:
-        """Whether a recording is cut."""
+        """Whether a recording of this number of samples is cut."""
         return samples / rate > self.seconds
 
     def joined(self, parts: list[Tensor]) -> dict[str, Tensor]:
-        """Pad features of recordings to the longest."""
+        """Combine the features of recordings into named tensors, padded to the longest."""
         longest = max(part.shape[-1] for part in parts)
         padded = torch.stack([F.pad(part, (0, longest - part.shape[-1])) for part in parts])
         return {self.features: padded, "length": torch.tensor([part.shape[-1] for part in parts])}
@@ -77,21 +77,21 @@ class AudioSpec(InputSpec):
         return raw if isinstance(raw, Mapping) else self.joined([self.features_of(*one) for one in raw])
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Cut the padding common to all recordings of a batch."""
+        """Remove the padding that all recordings of a batch have in common."""
         assert isinstance(x, Mapping)
         return {**x, self.features: x[self.features][..., : int(x["length"].max())]}
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
-        """Refuse images and vectors."""
+        """Reject images and vectors."""
         return "" if not shape else "it takes recordings"
 
     def state(self) -> dict[str, Any]:
-        """Return sample rate, kind of features and their sizes."""
+        """Return sample rate, kind of features and their sizes as plain values."""
         return {"modality": self.modality, **asdict(self)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build the spec from sample rate, kind of features and their sizes."""
+        """Build the spec from the result of :meth:`state`."""
         return cls(**{name: value for name, value in state.items() if name != "modality"})
 
     def __str__(self) -> str:
@@ -100,7 +100,16 @@ class AudioSpec(InputSpec):
 
 
 def resampled(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """Resample a waveform by a polyphase filter, float32."""
+    """Resample a waveform with a polyphase filter.
+
+    Args:
+        wave: samples, ``(S,)``.
+        rate: sample rate of the waveform in Hz.
+        to: required sample rate in Hz.
+
+    Returns:
+        The resampled waveform, float32.
+    """
     if rate == to:
         return wave.astype(np.float32)
     from math import gcd

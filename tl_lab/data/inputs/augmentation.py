@@ -1,4 +1,4 @@
-"""Random changes to training images, for a whole batch at once, with separate parameters for each image."""
+"""Random changes to training images: a batch at a time, with separate random parameters for each image."""
 
 import math
 from abc import ABC, abstractmethod
@@ -19,39 +19,42 @@ class RandomChange(ABC):
     """A random change to training inputs, drawn anew in every epoch."""
 
     modalities: ClassVar[frozenset[str]]
-    """Modalities of the inputs that it changes."""
+    """Modalities of the supported inputs."""
     changes: ClassVar[str]
-    """The inputs that it changes, for messages."""
+    """Name of the supported inputs, for messages."""
     active: bool
     """Whether it changes anything."""
 
     def use(self, spec: InputSpec) -> None:
-        """Learn how inputs are encoded.
+        """Set the input specification of the backbone.
 
         Raises:
-            UserError: it does not change inputs of this kind.
+            UserError: inputs of this modality are not supported.
         """
         if self.active and spec.modality not in self.modalities:
             raise UserError(
-                f"augmentation changes {self.changes}, and these data are {spec.modality}: set augmentation=none"
+                f"augmentation changes {self.changes}, but these data are {spec.modality}: set augmentation=none"
             )
 
     @abstractmethod
     def __call__(self, x: Any, draw: torch.Generator) -> Any:
-        """Change a batch of fitted inputs, ``(B, ...)``, by the random numbers of a CPU generator."""
+        """Change a batch of fitted inputs, ``(B, ...)``, with random numbers from a CPU generator."""
 
 
 class Augmentation(RandomChange):
-    """Random geometry and brightness, drawn per image, for images in [0, 1].
+    """Random changes of geometry, brightness, contrast and noise, drawn for each image.
 
     Args:
         rotation: largest angle in degrees, in either direction.
-        translation: largest shift relative to width and height, in either direction, in [0, 1).
-        scale: smallest and largest enlargement, log-uniform.
-        flip: probability of a left-right mirror image, in [0, 1].
+        translation: largest shift in either direction, relative to width and height, in [0, 1).
+        scale: smallest and largest factor of enlargement, drawn log-uniformly.
+        flip: probability of a left-right flip, in [0, 1].
         brightness: largest amount added or subtracted, in [0, 1].
-        contrast: largest relative change around the image's mean, in [0, 1).
-        noise: deviation of the Gaussian noise added, in [0, 1].
+        contrast: largest relative change of the difference from the image's mean, in [0, 1).
+        noise: standard deviation of the Gaussian noise added, in [0, 1].
+
+    Raises:
+        UserError: an option is out of its range.
     """
 
     modalities = frozenset({"image", "vector"})
@@ -87,7 +90,7 @@ class Augmentation(RandomChange):
 
         Args:
             x: images, ``(B, C, H, W)``, float in [0, 1].
-            draw: CPU generator of all random numbers, the same on every device.
+            draw: CPU generator of all random numbers, which are the same on every device.
 
         Returns:
             Images of the same shape, in [0, 1].
@@ -107,7 +110,7 @@ class Augmentation(RandomChange):
         return x.clamp(0, 1)
 
     def _matrices(self, count: int, draw: torch.Generator) -> Tensor:
-        """Inverse affine maps in the normalised coordinates of ``affine_grid``, ``(count, 2, 3)``."""
+        """Draw inverse affine maps in the normalised coordinates of ``affine_grid``, ``(count, 2, 3)``."""
         angle = self._uniform(count, math.radians(self.rotation), draw)
         low, high = (math.log(factor) for factor in self.scale)
         zoom = torch.exp(-(low + (high - low) * torch.rand(count, generator=draw)))

@@ -1,4 +1,4 @@
-"""Long lists of strings in one block of memory."""
+"""Long lists of strings, stored in one block of memory."""
 
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -9,10 +9,10 @@ __all__ = ["Strings"]
 
 
 class Strings(Sequence[str]):
-    """A list of strings that processes share without copying it.
+    """A list of strings that forked processes share without copying it.
 
-    Accessing a Python object changes its reference count, which makes a forked process copy the memory
-    around it: a worker that reads a list of strings ends up with a copy of the list. Here the strings are in one array.
+    Accessing a Python object changes its reference count, so that a forked process copies the memory page around it: a
+    worker that reads a list of strings ends up with a copy of the list. Here the strings are stored in one array.
 
     Args:
         items: the strings.
@@ -41,7 +41,7 @@ class Strings(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # as of a list
+    __hash__ = None  # type: ignore[assignment]  # as for a list
 
     def __repr__(self) -> str:
         return f"Strings({len(self)})"

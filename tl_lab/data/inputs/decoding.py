@@ -1,4 +1,4 @@
-"""Decoding of image files as they would be displayed: one decoder for training, predictions and published sets."""
+"""Decode image files as they would be displayed; training, predictions and published sets share this decoder."""
 
 import functools
 from contextlib import nullcontext
@@ -22,11 +22,11 @@ IMAGE_TYPES = frozenset(
         ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
     }
 )  # fmt: skip
-"""The extensions, in lower case, of files that count as images."""
+"""File name extensions, in lower case, of image files."""
 
-# the formats that Pillow decodes itself; others would call programs such as Ghostscript
+# formats that Pillow decodes itself; for others it would call programs such as Ghostscript
 _FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "GIF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000")
-_ORIENTATION = 0x0112  # the tag of EXIF
+_ORIENTATION = 0x0112  # EXIF tag
 _TURNED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,10 +36,10 @@ _TURNED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_WHITE = 250  # of 255: lighter values are invisible on white
-_WHITE_IS_ZERO, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS = 0, 262, 339, 258  # tags of TIFF
-_AT_ONCE = 2**20  # values scaled at a time
-_MOST_ENLARGED = 16  # an image is resized as a whole up to this multiple of the remaining pixels
+_WHITE = 250  # in 0..255: values from here on are invisible on white
+_WHITE_IS_ZERO, _PHOTOMETRIC, _SAMPLE_FORMAT, _BITS = 0, 262, 339, 258  # value of the photometric tag; TIFF tags
+_AT_ONCE = 2**20  # number of values scaled at a time
+_MOST_ENLARGED = 16  # a whole image is resized only if the result has at most this multiple of the cropped pixels
 
 
 def picture(
@@ -47,14 +47,14 @@ def picture(
 ) -> Image.Image:
     """Decode an image as it would be displayed.
 
-    The camera's orientation tag is applied; for an animation or a file of several pages, the first image is used.
+    The camera's orientation tag is applied. Of an animation or a file with several pages, the first image is used.
     Transparent regions become white, or black if everything visible is white. Values of more than 8 bits are scaled to
-    8 by ``levels``. Colour profiles are not applied, except that CIELAB becomes sRGB.
+    8 bits by ``levels``. Colour profiles are not applied, except that CIELAB is converted to sRGB.
 
     Args:
         source: a file, its open content, or a Pillow image.
         mode: ``L`` (grey) or ``RGB``.
-        levels: the values displayed as black and white, for images of more than 8 bits; None to derive them from
+        levels: values displayed as black and white, for images of more than 8 bits; None to derive them from
             the image itself.
 
     Returns:
@@ -75,7 +75,7 @@ def picture(
 
 
 def open_image(source: Path | BinaryIO) -> Image.Image:
-    """Open an image of a known format; its pixels are read later.
+    """Open an image of a supported format without reading its pixels.
 
     Raises:
         OSError: the file is not an image or not regular, or has more pixels than Pillow's limit.
@@ -93,12 +93,16 @@ def open_image(source: Path | BinaryIO) -> Image.Image:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    Image.init()  # loads all plug-ins, of which an older Pillow has fewer
+    Image.init()  # loads all plug-ins; older versions of Pillow have fewer
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def require_regular(path: Path) -> None:
-    """Refuse a pipe or a device, which would be read without end; the decoder reports missing files."""
+    """Reject a pipe or a device, which might be read forever; missing files are reported by the decoder.
+
+    Raises:
+        OSError: the path exists and is not a regular file.
+    """
     if path.exists() and not path.is_file():
         raise OSError("not a regular file")
 
@@ -111,7 +115,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
-    """Convert a loaded image of at most 8 bits per value; transparent regions become white, or black.
+    """Convert a loaded image of at most 8 bits per value to a mode; transparent regions become white, or black.
 
     Raises:
         ValueError: Pillow cannot convert its mode.
@@ -137,10 +141,10 @@ def to_eight_bits(image: Image.Image, mode: str) -> Image.Image:
 
 
 def depth_of(image: Image.Image) -> Depth | None:
-    """Describe the values of a loaded image of more than 8 bits per value; None for any other.
+    """Return the kind and range of values of a loaded image with more than 8 bits per value; None for other images.
 
     Raises:
-        ValueError: it contains NaN or infinity.
+        ValueError: the image contains NaN or infinity.
     """
     if WINDOW in image.info:
         return Depth(WINDOWED, *image.info[WINDOW])
@@ -152,7 +156,7 @@ def depth_of(image: Image.Image) -> Depth | None:
         raise ValueError("contains NaN or infinity")
     if image.mode == "F":
         return Depth("float", low, high)
-    if image.format == "PPM":  # Pillow has scaled the file's own range to 16 bits
+    if image.format == "PPM":  # Pillow scales the file's own range to 16 bits
         return Depth("16-bit", 0.0, 65535.0)
     if image.mode.startswith("I;16") or image.format == "PNG":
         bits = _tag(image, _BITS)
@@ -167,14 +171,14 @@ def _values(image: Image.Image) -> np.ndarray:
 
 
 def _tag(image: Image.Image, number: int) -> int | None:
-    """Read a number from a TIFF; None if it is absent."""
+    """Return the number in a TIFF tag; None if it is absent."""
     value = getattr(image, "tag_v2", {}).get(number)
     value = value[0] if isinstance(value, tuple) and value else value
     return value if isinstance(value, int) else None
 
 
 def _scaled(image: Image.Image, depth: Depth, levels: Levels) -> Image.Image:
-    """Scale values between black and white to 0..255, rounded to the nearest."""
+    """Scale values from the range between black and white to 0..255, and round to the nearest integer."""
     values, (black, white) = _values(image), levels.range_of(depth)
     if not levels.chosen and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:
         black, white = white, black
@@ -192,11 +196,11 @@ def _scaled(image: Image.Image, depth: Depth, levels: Levels) -> Image.Image:
 def decode(path: Path | BinaryIO | Image.Image, spec: ImageSpec, levels: Levels | None = None) -> Tensor:
     """Decode an image file, resize it to cover the size, and crop the centre.
 
-    The central crop of ``size`` is taken from an image resized to ``size / crop_pct`` on its tighter side
-    (bilinear, antialiased), as torchvision's Resize and CenterCrop do.
+    The image is resized (bilinear, antialiased) such that its tighter side is ``size / crop_pct``, and its centre of
+    ``size`` is cropped, as torchvision's Resize and CenterCrop do.
 
     Args:
-        path: of the file; or its open content, or a Pillow image.
+        path: path of the file, or its open content, or a Pillow image.
         spec: size, channels (1: grey, 3: RGB) and crop_pct.
         levels: see :func:`picture`.
 
@@ -223,7 +227,7 @@ def decode(path: Path | BinaryIO | Image.Image, spec: ImageSpec, levels: Levels 
 
 
 def reason(error: Exception) -> str:
-    """Describe briefly why an image cannot be decoded."""
+    """Return a short reason why an image cannot be decoded."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image"
     if isinstance(error, FileNotFoundError):

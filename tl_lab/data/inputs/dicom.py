@@ -1,4 +1,4 @@
-"""Medical images in DICOM files, with their display window."""
+"""Read medical images from DICOM files, with their display window."""
 
 from pathlib import Path
 from typing import Any
@@ -9,23 +9,23 @@ from PIL import Image
 __all__ = ["DICOM_TYPES", "WINDOW", "open_dicom"]
 
 DICOM_TYPES = frozenset({".dcm", ".dicom"})
-"""The extensions, in lower case, of files that count as DICOM."""
+"""File name extensions, in lower case, of DICOM files."""
 WINDOW = "window"
-"""Key under which an opened image stores the values displayed as black and white."""
+"""Key of the values displayed as black and white in the ``info`` of an opened image."""
 
 
 def open_dicom(path: Path) -> Image.Image:
-    """Read a grey DICOM image: the first frame, in the units of its modality (for CT, Hounsfield units).
+    """Read the first frame of a grey DICOM image, in the units of its modality (for CT, Hounsfield units).
 
-    The window is the file's first: with centre c and width w, it extends from c - .5 - (w - 1) / 2 to
-    c - .5 + (w - 1) / 2, as defined by the standard. Without one, it extends from the smallest to the largest value.
-    For MONOCHROME1, its lower end is white.
+    The display window is the first one in the file. With centre c and width w, it extends from c - .5 - (w - 1) / 2 to
+    c - .5 + (w - 1) / 2, as the standard defines. In a file without a window, it extends from the smallest to the
+    largest value. For MONOCHROME1, its lower end is white.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
-        An image of floats whose ``info`` contains the window.
+        A Pillow image of floats whose ``info`` contains the window.
 
     Raises:
         OSError: the library pydicom is not installed, or the file is not a grey image.
@@ -37,7 +37,7 @@ def open_dicom(path: Path) -> Image.Image:
         raise OSError("a DICOM file needs the library pydicom: install tl_lab[medical]") from error
     data: Any = pydicom.dcmread(path)
     if int(data.get("SamplesPerPixel", 1)) != 1:
-        raise OSError("a DICOM file in colour; only grey ones are supported")
+        raise OSError("a DICOM file in colour; only grey images are supported")
     values = np.asarray(apply_modality_lut(data.pixel_array, data), dtype=np.float32)
     values = values[0] if values.ndim == 3 else values
     image = Image.fromarray(values)

@@ -1,4 +1,4 @@
-"""Check of every image file before its use: whether it is readable, its values, and its hash."""
+"""Check every image file before use: whether it is readable, the range of its values, and its hash."""
 
 import hashlib
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Examined(NamedTuple):
     """Result of checking image files.
 
     Attributes:
-        facts: of each file, in order.
+        facts: facts about each file, in order.
         unreadable: the reason for each file that cannot be decoded, by its position in the list.
     """
 
@@ -35,11 +35,11 @@ class Examined(NamedTuple):
 
 
 def examine(files: ImageFiles, workers: int = 0, cache: Path | None = None) -> Examined:
-    """Decode every file once; each version of a list of files is checked only once.
+    """Decode every file once; the result is cached until a file of the list changes.
 
     Args:
         files: the images.
-        workers: threads that decode in parallel.
+        workers: number of threads that decode in parallel.
         cache: folder that stores the result; None for the default.
     """
 
@@ -49,7 +49,7 @@ def examine(files: ImageFiles, workers: int = 0, cache: Path | None = None) -> E
         depths = [depth or Depth("", 0.0, 0.0) for _, _, depth in seen]
         return {
             "digests": np.array([digest for digest, _, _ in seen], dtype=np.str_),
-            "reasons": np.array([said for _, said, _ in seen], dtype=np.str_),
+            "reasons": np.array([text for _, text, _ in seen], dtype=np.str_),
             "kinds": np.array([depth.kind for depth in depths], dtype=np.str_),
             "ranges": np.array([depth[1:] for depth in depths], dtype=np.float64).reshape(-1, 2),
         }
@@ -66,7 +66,7 @@ def examine(files: ImageFiles, workers: int = 0, cache: Path | None = None) -> E
         for kind, limits in zip(found["kinds"].tolist(), found["ranges"].tolist(), strict=True)
     ]
     facts = [FileFacts(*one) for one in zip(found["digests"].tolist(), depths, strict=True)]
-    return Examined(facts, {i: said for i, said in enumerate(found["reasons"].tolist()) if said})
+    return Examined(facts, {i: text for i, text in enumerate(found["reasons"].tolist()) if text})
 
 
 def _version(path: Path) -> tuple[int, int, int]:
@@ -78,10 +78,11 @@ def _version(path: Path) -> tuple[int, int, int]:
 
 
 def _look(path: Path) -> tuple[str, str, Depth | None]:
-    """Return a file's hash, why it cannot be decoded (or nothing), and its values if they have more than 8 bits."""
+    """Return a file's hash, the reason why it cannot be decoded (or nothing), and its depth if it exceeds 8 bits."""
     try:
         with open_image(path) as image:
-            image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))  # JPEG: reads all data, few pixels
+            # a JPEG is then read completely, but at low resolution
+            image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
             depth = depth_of(image)
             if depth is None:
@@ -100,23 +101,24 @@ def keep_readable(
     skip: str = _SKIP,
     known: Levels | None = None,
 ) -> tuple[ImageFiles, Tensor | None, str]:
-    """Skip unreadable images, or stop at them.
+    """Skip unreadable images, or raise an error.
 
     Args:
         files: the images.
         labels: their classes, ``(N,)``; None if there are none.
         unreadable: ``stop`` or ``skip``.
-        workers: threads that decode in parallel.
+        workers: number of threads that decode in parallel.
         cache: see :func:`examine`.
         skip: how to skip such files, for the message.
-        known: for deep images, the levels of the training images: values beyond them make an image unreadable.
+        known: levels of the training images, for images of more than 8 bits; an image with values outside of them
+            counts as unreadable.
 
     Returns:
         The readable images with their facts, their classes, and a description of the skipped ones (empty if
         none).
 
     Raises:
-        UserError: the option is invalid, or images are unreadable and it is ``stop``.
+        UserError: the option is invalid, or images are unreadable and the option is ``stop``.
     """
     if unreadable not in ("stop", "skip"):
         raise UserError(f"data.unreadable must be 'stop' or 'skip', not {unreadable!r}")
@@ -125,13 +127,13 @@ def keep_readable(
     whole = ImageFiles(files.root, files.names, facts)
     if not bad:
         return whole, labels, ""
-    said = f"{len(bad)} of {len(files)} images in {files.root} cannot be read: " + listed(
+    message = f"{len(bad)} of {len(files)} images in {files.root} cannot be read: " + listed(
         f"{printable(files.names[i])} ({why})" for i, why in sorted(bad.items())
     )
     if unreadable == "stop":
-        raise UserError(f"{said}; remove or replace them, or {skip}")
+        raise UserError(f"{message}; remove or replace them, or {skip}")
     good = torch.tensor([i for i in range(len(files)) if i not in bad], dtype=torch.int64)
-    return whole.subset(good), None if labels is None else labels[good], f"skipped: {said}"
+    return whole.subset(good), None if labels is None else labels[good], f"skipped: {message}"
 
 
 def _beyond(facts: Sequence[FileFacts], known: Levels) -> dict[int, str]:
@@ -147,12 +149,12 @@ def _beyond(facts: Sequence[FileFacts], known: Levels) -> dict[int, str]:
 
 
 def levels_for(files: Sequence[ImageFiles], known: Levels | None, place: Path) -> Levels:
-    """Determine which values of deep images are black and white, for all files of one origin.
+    """Determine which values are black and white in images of more than 8 bits, for all files of a set.
 
     Args:
-        files: all parts of the set.
-        known: levels chosen by the user, or found in training; None for neither.
-        place: their folder, for the message.
+        files: the files of each part of the set.
+        known: levels chosen by the user or found in training; None for neither.
+        place: folder of the files, for the message.
 
     Raises:
         UserError: the levels cannot be determined.

@@ -1,4 +1,4 @@
-"""Selection of the image files in a folder: one rule for training and predictions."""
+"""Find the image files in a folder; training and predictions use the same rules."""
 
 import os
 from collections import Counter
@@ -16,27 +16,27 @@ _NOT_DATA = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Info
 
 
 def is_left_aside(name: str) -> bool:
-    """Whether a file or folder is hidden or created by an operating system (``._a.jpg``, ``__MACOSX``)."""
+    """Whether a file or folder is ignored: hidden, or created by an operating system (``._a.jpg``, ``__MACOSX``)."""
     return name.startswith(".") or name in _NOT_DATA
 
 
 def is_image(name: str) -> bool:
-    """Whether a file counts as an image, by its name."""
+    """Whether a file is an image, judged by its name."""
     return not is_left_aside(name) and Path(name).suffix.lower() in IMAGE_TYPES | DICOM_TYPES
 
 
 def sub_folders(folder: Path) -> list[str]:
-    """List the sub-folders in alphabetical order, except ignored ones."""
+    """List the names of the sub-folders in alphabetical order, without ignored ones."""
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_left_aside(entry.name))
 
 
 def class_folders(folder: Path) -> dict[str, Path]:
-    """Find the folders of classes: sub-folders by the names of their classes, in alphabetical order.
+    """Return the sub-folders by the names of their classes, in alphabetical order.
 
-    Names with the same Unicode normalisation (an accented letter as one character or as two) are one class.
+    The names of classes are normalised (Unicode has two encodings of an accented letter, as one or two characters).
 
     Raises:
-        UserError: two folders have equal names after normalisation.
+        UserError: two folders have the same name after normalisation.
     """
     found: dict[str, Path] = {}
     for name in sub_folders(folder):
@@ -51,11 +51,11 @@ def images_below(folder: Path, others: Counter[str] | None = None) -> list[str]:
     """List the images in a folder and its sub-folders.
 
     Args:
-        folder: to search; links to folders are followed.
-        others: counts the extensions of files that are not images.
+        folder: folder to search; links to folders are followed.
+        others: counter to which the extensions of files that are not images are added.
 
     Returns:
-        Their names, relative to the folder, with ``/`` between folders, in order.
+        Names of the images, relative to the folder, with ``/`` between folders, sorted.
     """
     found = []
     for place, name in _files(folder):
@@ -67,7 +67,7 @@ def images_below(folder: Path, others: Counter[str] | None = None) -> list[str]:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
-    entered = set()  # links may lead in a circle
+    entered = set()  # links may form a cycle
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not is_left_aside(name)]
         here = os.path.realpath(place)

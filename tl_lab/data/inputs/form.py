@@ -1,4 +1,4 @@
-"""Drawings: how large they are in their image and how thick their strokes are, and bringing them to one form."""
+"""Size of drawings within their images and width of their strokes, and conversion to those of the training set."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,19 +11,19 @@ from tl_lab.data.inputs.ground import Ground, grounds
 
 __all__ = ["Sizes", "bring_to_form", "form_of", "sizes_of"]
 
-_INK = 0.25  # of the range of values, from the ground on: what counts as drawn
-_RANGE = (0.01, 0.5, 0.99)  # of a set's drawings: usual from the first on, up to the last
-_MARGIN = 0.1  # beyond that range, relative to its ends
-_LOOKED_AT = 1000
-_STEPS, _ROUNDS = 10, 3  # of changing the strokes by one pixel to either side
+_INK = 0.25  # smallest difference from the background, in [0, 1], at which a pixel counts as drawn
+_RANGE = (0.01, 0.5, 0.99)  # quantiles of a set: lowest usual size, median, highest usual size
+_MARGIN = 0.1  # tolerance beyond the usual range, relative to its ends
+_LOOKED_AT = 1000  # largest number of images measured, approximately
+_STEPS, _ROUNDS = 10, 3  # intermediate steps per pixel, and largest change of the strokes in pixels to either side
 
 
 class Sizes(NamedTuple):
     """Sizes of drawings.
 
     Attributes:
-        box: longer side of the box around the drawing, as a share of the image's longer side, ``(B,)``.
-        stroke: mean width of the strokes as a share of that box's longer side, ``(B,)``.
+        box: longer side of the drawing's bounding box, as a share of the image's longer side, ``(B,)``.
+        stroke: mean width of the strokes, as a share of the longer side of the bounding box, ``(B,)``.
     """
 
     box: Tensor
@@ -31,9 +31,9 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(images: Tensor) -> Sizes:
-    """Measure drawings; NaN where an image has none.
+    """Measure drawings; an image without a drawing gives NaN.
 
-    The width of strokes is twice their area over the length of their outline, as of a long bar.
+    The width of the strokes is twice their area divided by the length of their outline, which is exact for a long bar.
 
     Args:
         images: ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1].
@@ -51,13 +51,13 @@ def sizes_of(images: Tensor) -> Sizes:
 
 
 def form_of(images: Tensor) -> dict[str, list[float]]:
-    """State which sizes drawings have: the lowest usual, the median and the highest usual one, as plain values.
+    """Return the usual range of sizes of a set of drawings: the 1st, 50th and 99th percentile, as plain values.
 
     Args:
-        images: drawings on one ground, ``(N, C, H, W)``; at most some 1,000 evenly spaced ones are looked at.
+        images: drawings on the same background, ``(N, C, H, W)``; about 1,000 evenly spaced ones are measured.
 
     Returns:
-        ``box`` and ``stroke`` (see :class:`Sizes`); empty where nothing is drawn.
+        The percentiles of ``box`` and ``stroke`` (see :class:`Sizes`); empty if nothing is drawn.
     """
     found = sizes_of(images[:: max(1, len(images) // _LOOKED_AT)])
     known = {name: values[values.isfinite()] for name, values in found._asdict().items()}
@@ -68,15 +68,15 @@ def form_of(images: Tensor) -> dict[str, list[float]]:
 def bring_to_form(
     images: Tensor, ground: Ground, form: Mapping[str, Sequence[float]]
 ) -> tuple[Tensor, dict[str, tuple[float, float]]]:
-    """Scale drawings, and thicken or thin their strokes, where together they differ from the usual ones.
+    """Scale drawings, or change the width of their strokes, if the median of the batch is outside of the usual range.
 
     Args:
-        images: ``(B, C, H, W)`` in [0, 1]; those that are no drawings on this ground are left as they are.
-        ground: of the drawings.
-        form: as :func:`form_of` gives it.
+        images: ``(B, C, H, W)`` in [0, 1]; images that are not drawings on this background are not changed.
+        ground: background of the drawings.
+        form: the usual range, as returned by :func:`form_of`.
 
     Returns:
-        The images, and what was changed (``box``, ``stroke``), with the median before and the usual one.
+        The images, and for each changed size (``box``, ``stroke``) the median before and the usual median.
     """
     drawn = grounds(images) == (-1 if ground == "dark" else 1)
     if not bool(drawn.any()) or not form:
@@ -94,7 +94,7 @@ def bring_to_form(
 
 
 def _ground_values(grey: Tensor) -> Tensor:
-    """Return the value of each image's border, ``(B, H, W) -> (B,)``."""
+    """Return the median value of each image's border, ``(B, H, W) -> (B,)``."""
     return torch.cat([grey[:, 0], grey[:, -1], grey[:, :, 0], grey[:, :, -1]], 1).median(1).values
 
 
@@ -105,7 +105,7 @@ def _ink(images: Tensor) -> Tensor:
 
 
 def _extent(there: Tensor) -> Tensor:
-    """Count from the first to the last true place, ``(B, L) -> (B,)``."""
+    """Return the distance from the first to the last true position, both included, ``(B, L) -> (B,)``."""
     places = torch.arange(1, there.shape[1] + 1, dtype=torch.float32)
     last = (there * places).amax(1)
     first = torch.where(there, places, there.shape[1] + 1.0).amin(1)
@@ -113,7 +113,7 @@ def _extent(there: Tensor) -> Tensor:
 
 
 def _scaled(images: Tensor, ground: Ground, usual: float) -> Tensor:
-    """Scale the box around each drawing to the usual size, about its centre, as far as the image allows."""
+    """Scale each drawing about the centre of its bounding box to the usual size, as far as the image allows."""
     there, values = _ink(images) > _INK, _ground_values(images.mean(1))
     height, width = images.shape[-2:]
     scaled = []
@@ -137,9 +137,12 @@ def _scaled(images: Tensor, ground: Ground, usual: float) -> Tensor:
 
 
 def _stroked(images: Tensor, ground: Ground, usual: float) -> Tensor:
-    """Thicken or thin strokes by mixtures with what they are a pixel wider or narrower, the nearest to usual ones."""
+    """Thicken or thin the strokes of each image to the nearest available width.
+
+    Candidates are the image dilated or eroded by 1, 2 ... pixels, and mixtures of successive ones.
+    """
     thick = float(sizes_of(images).stroke.nanmedian()) > usual
-    darker = (ground == "dark") == thick  # a pixel's neighbourhood gives its minimum
+    darker = (ground == "dark") == thick  # whether a pixel becomes the minimum of its neighbourhood
     candidates, now = [images], images
     for _ in range(_ROUNDS):
         moved = -F.max_pool2d(-now, 3, 1, 1) if darker else F.max_pool2d(now, 3, 1, 1)

@@ -1,4 +1,4 @@
-"""Drawings: bright strokes on a dark background or dark strokes on a bright one, and conversion to one form."""
+"""Background of drawings: bright strokes on dark or dark strokes on bright, and conversion to a common background."""
 
 from typing import Literal
 
@@ -9,25 +9,26 @@ __all__ = ["Ground", "bring_to", "common_ground", "grounds"]
 
 Ground = Literal["dark", "bright"]
 
-_NEAR = 0.25  # of the range of values: tolerance of the background
-_SHARE = 0.6  # smallest share of an image covered by its background, in a drawing
-_MOST = 0.95  # smallest share of a set's images with the same background
-_LOOKED_AT = 1000
+_NEAR = 0.25  # tolerance of background values, in [0, 1]
+_SHARE = 0.6  # smallest share of a drawing's area that its background covers
+_MOST = 0.95  # smallest share of images with the same background at which a set has a common background
+_LOOKED_AT = 1000  # largest number of images examined, approximately
 
 
 def grounds(images: Tensor) -> Tensor:
-    """Classify the background of each image by its border and by its extent.
+    """Classify the background of each image by the value of its border and by its area.
 
     Args:
         images: ``(B, C, H, W)``, uint8 in 0..255 or float in [0, 1].
 
     Returns:
         ``(B,)``: -1 for a dark background, 1 for a bright one, 0 if the image is not a drawing on an even background.
+        A constant image is not a drawing.
     """
     grey = (images.float() / 255 if images.dtype == torch.uint8 else images.float()).mean(1)  # (B, H, W)
     edge = torch.cat([grey[:, 0], grey[:, -1], grey[:, :, 0], grey[:, :, -1]], 1).median(1).values
     covered = ((grey - edge[:, None, None]).abs() <= _NEAR).float().mean((1, 2))
-    even = (covered >= _SHARE) & (covered < 1)  # a constant image shows nothing
+    even = (covered >= _SHARE) & (covered < 1)
     return torch.where(even & (edge <= _NEAR), -1, torch.where(even & (edge >= 1 - _NEAR), 1, 0))
 
 
@@ -35,7 +36,7 @@ def common_ground(images: Tensor) -> Ground | None:
     """Return the common background of grey drawings; None for other images, or if backgrounds differ.
 
     Args:
-        images: ``(N, C, H, W)``; at most 1,000 evenly spaced ones are examined.
+        images: ``(N, C, H, W)``; about 1,000 evenly spaced ones are examined.
     """
     if images.dim() != 4 or images.shape[1] != 1 or not len(images):
         return None
@@ -47,10 +48,10 @@ def common_ground(images: Tensor) -> Ground | None:
 
 
 def bring_to(images: Tensor, ground: Ground) -> tuple[Tensor, int]:
-    """Invert the drawings with the other background.
+    """Invert the drawings that have the other background.
 
     Args:
-        images: as in :func:`grounds`.
+        images: see :func:`grounds`.
         ground: the required background.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Images, and their conversion to the size and channels of a backbone."""
+"""Image inputs: conversion to the size and channels of a backbone."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,15 +18,15 @@ _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL's conversion to gr
 
 @dataclass(frozen=True)
 class ImageSpec(InputSpec):
-    """Images of one size and number of channels.
+    """Images of a fixed size and number of channels.
 
     Args:
         size: height and width in pixels.
         channels: 1 (grey) or 3 (RGB).
         mean: subtracted from each channel of images in [0, 1]; None leaves them in [0, 1].
-        std: divides each channel after the mean was subtracted; given if and only if ``mean`` is.
-        crop_pct: share of the shorter side that the central crop keeps, in (0, 1]; applies to photographs
-            that are not square (with 1 and a square image: a plain resize).
+        std: divides each channel after the mean is subtracted; given if and only if ``mean`` is.
+        crop_pct: share of the shorter side that the central crop keeps, in (0, 1]; it applies to files that are
+            decoded. With 1, a square image is only resized.
     """
 
     modality: ClassVar[str] = "image"
@@ -38,7 +38,7 @@ class ImageSpec(InputSpec):
     crop_pct: float = 1.0
 
     def fit(self, x: Tensor) -> Tensor:
-        """Convert a batch of images to the declared channels and size, values to [0, 1]; without normalisation.
+        """Convert a batch of images to the declared channels and size, with values in [0, 1], without normalisation.
 
         Args:
             x: images, ``(N, C, H, W)``, uint8 in 0..255 or float in [0, 1].
@@ -56,14 +56,14 @@ class ImageSpec(InputSpec):
         return x.contiguous()
 
     def normalise(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """Subtract the declared mean and divide by the declared deviation, channel by channel."""
+        """Subtract the declared mean from each channel, and divide by the declared standard deviation."""
         if self.mean is None or self.std is None:
             return x
         mean, std = x.new_tensor(self.mean), x.new_tensor(self.std)
         return (x - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
 
     def restore(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """Invert :meth:`normalise`: images in [0, 1] again, up to rounding."""
+        """Invert :meth:`normalise`; return images in [0, 1], up to rounding."""
         if self.mean is None or self.std is None:
             return x
         mean, std = x.new_tensor(self.mean), x.new_tensor(self.std)
@@ -74,19 +74,19 @@ class ImageSpec(InputSpec):
         return isinstance(x, Tensor) and x.dtype == torch.uint8
 
     def bytes_of(self, count: int) -> int:
-        """Return the number of bytes of this number of images, 1 for each value."""
+        """Return the number of bytes of ``count`` images, one for each value."""
         return count * self.channels * self.size[0] * self.size[1]
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
-        """Refuse vectors, and channels that are neither the declared number nor convertible grey or RGB."""
+        """Reject vectors, and images whose number of channels cannot be converted (only grey and RGB can)."""
         if shape[1:] == (1, 1):
-            return f"it takes images, and the data are vectors of length {shape[0]}"
+            return f"it takes images, but the data are vectors of length {shape[0]}"
         if shape[0] != self.channels and {shape[0], self.channels} != {1, 3}:
-            return f"it takes images of {self.channels} channels, and the data's have {shape[0]}"
+            return f"it takes images of {self.channels} channels, but the data have {shape[0]}"
         return ""
 
     def state(self) -> dict[str, Any]:
-        """Return size, channels and normalisation."""
+        """Return size, channels and normalisation as plain values."""
         return {"modality": self.modality, **asdict(self)}
 
     @classmethod
@@ -98,11 +98,11 @@ class ImageSpec(InputSpec):
         return f"{self.channels}x{self.size[0]}x{self.size[1]}"
 
     def changes(self, shape: tuple[int, ...]) -> list[str]:
-        """Describe the effect of :meth:`fit` on images of a given ``(C, H, W)`` shape; empty if none."""
+        """Describe what :meth:`fit` changes in images of shape ``(C, H, W)``; empty if nothing."""
         channels, height, width = shape
-        told = []
+        differences = []
         if channels != self.channels:
-            told.append(f"{channels} -> {self.channels} channel{'s' if self.channels > 1 else ''}")
+            differences.append(f"{channels} -> {self.channels} channel{'s' if self.channels > 1 else ''}")
         if (height, width) != tuple(self.size):
-            told.append(f"{height}x{width} -> {self.size[0]}x{self.size[1]} pixels")
-        return told
+            differences.append(f"{height}x{width} -> {self.size[0]}x{self.size[1]} pixels")
+        return differences

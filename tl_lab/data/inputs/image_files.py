@@ -1,4 +1,4 @@
-"""Images on disk, decoded on demand."""
+"""Image files, decoded on demand."""
 
 import hashlib
 import os
@@ -26,9 +26,9 @@ class FileFacts:
     """Facts about an image file.
 
     Args:
-        digest: SHA-256 of its content, hexadecimal digits.
-        depth: its values, if they have more than 8 bits.
-        levels: the values that are black and white.
+        digest: SHA-256 hash of its content, as hexadecimal digits.
+        depth: kind and range of its values, if they have more than 8 bits; otherwise None.
+        levels: the values displayed as black and white.
     """
 
     digest: str
@@ -37,18 +37,18 @@ class FileFacts:
 
 
 class ImageFiles:
-    """A list of image files that reads like a set of images (see :class:`~tl_lab.data.samples.LazyInputs`).
+    """A list of image files, with the interface of :class:`~tl_lab.data.samples.LazyInputs`.
 
     Args:
         root: the folder to which the names are relative.
-        names: of the files, relative to ``root``, with ``/`` between folders.
-        facts: facts about each; None to determine them on demand.
+        names: names of the files, relative to ``root``, with ``/`` between folders.
+        facts: facts about each file; None to determine them on demand.
     """
 
     def __init__(self, root: Path, names: Sequence[str], facts: Sequence[FileFacts] | None = None) -> None:
         self.root, self.names = Path(root), Strings(names)
         self.facts = None if facts is None else list(facts)
-        # read in workers, which would copy the list of facts by accessing it
+        # separate from the facts, because workers that access that list would copy it
         found = [one.levels for one in self.facts or ()]
         self._levels = list({id(one): one for one in found}.values())
         places = {id(one): place for place, one in enumerate(self._levels)}
@@ -62,10 +62,10 @@ class ImageFiles:
         return spec.bytes_of(len(self))
 
     def read(self, i: int, spec: ImageSpec) -> Tensor:
-        """Decode one image and convert it to the backbone's size and channels.
+        """Decode one image, and convert it to the backbone's size and channels.
 
         Args:
-            i: its position in the list.
+            i: position of the image in the list.
             spec: size, channels and the share that the central crop keeps.
 
         Returns:
@@ -84,11 +84,11 @@ class ImageFiles:
             ) from error
 
     def load_all(self, spec: ImageSpec, workers: int = 0) -> Tensor:
-        """Decode every image once into memory.
+        """Decode all images into memory.
 
         Args:
-            spec: as in :meth:`read`.
-            workers: threads that decode in parallel; 0 or 1 for none.
+            spec: see :meth:`read`.
+            workers: number of threads that decode in parallel; with 0 or 1, no threads are used.
 
         Returns:
             The images, uint8 ``(N, channels, *size)``.
@@ -112,7 +112,7 @@ class ImageFiles:
         return ImageFiles(self.root, [self.names[i] for i in places], facts)
 
     def concatenate(self, parts: "Sequence[ImageFiles]") -> "ImageFiles":
-        """Concatenate lists of images; names become relative to their common folder."""
+        """Concatenate lists of images; names become relative to the common parent folder."""
         root = Path(os.path.commonpath([part.root for part in parts]))
         names = [(part.root / name).relative_to(root).as_posix() for part in parts for name in part.names]
         known = [part.facts for part in parts if part.facts is not None]
@@ -120,11 +120,11 @@ class ImageFiles:
         return ImageFiles(root, names, facts)
 
     def depths(self) -> list[Depth]:
-        """Return the depths of images with more than 8 bits per value."""
+        """Return kind and range of the values of each image with more than 8 bits per value."""
         return [one.depth for one in self.facts or () if one.depth is not None]
 
     def with_levels(self, levels: Levels) -> "ImageFiles":
-        """Set the levels for decoding."""
+        """Return the same images with other levels for decoding."""
         return ImageFiles(self.root, self.names, [replace(one, levels=levels) for one in self.facts or ()] or None)
 
     def digests(self) -> list[str]:
@@ -134,7 +134,7 @@ class ImageFiles:
         return [file_hash(self.root / name) for name in self.names]
 
     def fingerprint(self) -> str:
-        """Hash the files' content, in their order, independent of their location: 64 hexadecimal digits."""
+        """Return a hash of the files' content, in order, independent of their location: 64 hexadecimal digits."""
         digest = hashlib.sha256()
         for i, content in enumerate(self.digests()):
             digest.update(content.encode())

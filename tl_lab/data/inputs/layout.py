@@ -1,4 +1,4 @@
-"""Pages: words with their bounding boxes."""
+"""Page inputs: words with their bounding boxes."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ class Page(NamedTuple):
     """A page.
 
     Attributes:
-        words: in reading order.
-        boxes: of each word, left, top, right and bottom, whole numbers in 0..1000.
+        words: the words in reading order.
+        boxes: box of each word: left, top, right and bottom, integers in 0..1000.
     """
 
     words: tuple[str, ...]
@@ -36,16 +36,16 @@ class Page(NamedTuple):
 def page_of(
     words: Sequence[str], boxes: Sequence[Sequence[float]], size: tuple[float, float] | None, where: str
 ) -> Page:
-    """Convert boxes to the units of a page.
+    """Build a page, with boxes scaled to 0..1000.
 
     Args:
-        words: in reading order.
-        boxes: left, top, right and bottom of each.
+        words: the words in reading order.
+        boxes: left, top, right and bottom of each word.
         size: width and height of the page; None for the extent of its boxes.
         where: origin of the page, for messages.
 
     Raises:
-        UserError: there are no words, or a box is outside of the page or upside down.
+        UserError: there are no words, or a box is outside of the page or has negative width or height.
     """
     if not words:
         raise UserError(f"{where} contains no words")
@@ -54,7 +54,7 @@ def page_of(
         if not (0 <= left <= right <= width and 0 <= top <= bottom <= height):
             raise UserError(
                 f"{where}: the box of word {number} ({words[number - 1]!r}), {left:g} {top:g} {right:g} {bottom:g}, "
-                f"is outside of its page of {width:g} x {height:g}, or has no extent"
+                f"is outside of its page of {width:g} x {height:g}, or has a negative width or height"
             )
     scale = EXTENT / width, EXTENT / height, EXTENT / width, EXTENT / height
     return Page(
@@ -67,10 +67,11 @@ def page_of(
 class LayoutSpec(InputSpec):
     """Pages as ``ids`` and ``mask`` (N, T), ``boxes`` (N, T, 4), ``first`` (N, W) and ``words`` (N,), all int64.
 
-    ``first`` is the position of each word's first token, -1 if it is cut off or there is no word.
+    ``first`` is the position of each word's first token; it is -1 for words that were cut off and for padding.
+    ``words`` is the number of words.
 
     Args:
-        vocabulary: number of ids, including the padding's.
+        vocabulary: number of ids, including that of the padding.
         max_length: largest T; longer pages are cut.
         padding_id: id of the padding.
         tokeniser: splits words into tokens.
@@ -86,11 +87,11 @@ class LayoutSpec(InputSpec):
 
     @property
     def padding(self) -> Mapping[str, float]:  # type: ignore[override]  # a constant elsewhere
-        """Pad ids with the padding's id, positions of words with -1, other tensors with 0."""
+        """Padding values: the padding's id for ids, -1 for positions of words, 0 for other tensors."""
         return {"ids": self.padding_id, "first": -1}
 
     def encode(self, page: Page) -> tuple[list[int], list[list[int]], list[int]]:
-        """Tokenise a page: ids, boxes of the tokens, and the position of each word's first token."""
+        """Tokenise a page; return ids, boxes of the tokens, and the position of each word's first token."""
         assert isinstance(self.tokeniser, FastTokeniser)
         ids, owners = self.tokeniser.encode_words(page.words, self.max_length)
         edges = {None: [0, 0, 0, 0]}
@@ -110,7 +111,7 @@ class LayoutSpec(InputSpec):
         return self.joined([self.encode(page) for page in raw])
 
     def joined(self, rows: Sequence[tuple[list[int], list[list[int]], list[int]]]) -> dict[str, Tensor]:
-        """Pad encoded pages to the longest."""
+        """Combine encoded pages into named tensors, padded to the longest."""
         tokens, words = max(len(ids) for ids, _, _ in rows), max(len(first) for _, _, first in rows)
         return {
             "ids": torch.tensor([[*ids, *[self.padding_id] * (tokens - len(ids))] for ids, _, _ in rows]),
@@ -121,7 +122,7 @@ class LayoutSpec(InputSpec):
         }
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Cut the padding common to all pages of a batch, of tokens and of words."""
+        """Remove the padding of tokens and of words that all pages of a batch have in common."""
         assert isinstance(x, Mapping)
         used = x["mask"].flatten(0, -2).any(0).nonzero()
         tokens, words = 1 + int(used[-1]) if len(used) else 1, max(1, int(x["words"].max()))
@@ -129,17 +130,17 @@ class LayoutSpec(InputSpec):
         return {**x, **shorter, "boxes": x["boxes"][..., :tokens, :], "first": x["first"][..., :words]}
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
-        """Refuse images and vectors."""
+        """Reject images and vectors."""
         return "" if not shape else "it takes pages of words with boxes"
 
     def state(self) -> dict[str, Any]:
-        """Return vocabulary, length, padding and tokeniser."""
+        """Return vocabulary size, length, padding and tokeniser as plain values."""
         numbers = {"vocabulary": self.vocabulary, "max_length": self.max_length, "padding_id": self.padding_id}
         return {"modality": self.modality, **numbers, "tokeniser": self.tokeniser.state()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build the spec from vocabulary, length, padding and tokeniser."""
+        """Build the spec from the result of :meth:`state`."""
         numbers = {name: int(value) for name, value in state.items() if name not in ("modality", "tokeniser")}
         return cls(**numbers, tokeniser=tokeniser_from(state["tokeniser"]))
 
@@ -148,7 +149,7 @@ class LayoutSpec(InputSpec):
 
 
 class Pages:
-    """A list of pages that reads like a set (see :class:`~tl_lab.data.samples.LazyInputs`).
+    """A list of pages, with the interface of :class:`~tl_lab.data.samples.LazyInputs`.
 
     Args:
         items: the pages.
@@ -157,21 +158,21 @@ class Pages:
     def __init__(self, items: Sequence[Page]) -> None:
         self.items = list(items)
         self.notes: list[str] = []
-        """Description of the parts that tokenising has cut."""
+        """Description of what was cut when the pages were tokenised."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def bytes_for(self, spec: LayoutSpec) -> int:
-        """Return 0: the words themselves are in memory already."""
+        """Return 0, because the words are in memory already."""
         return 0
 
     def read(self, i: int, spec: LayoutSpec) -> Inputs:
-        """Tokenise one page: named tensors without the dimension of samples."""
+        """Tokenise one page; return named tensors without the sample dimension."""
         return {name: tensor[0] for name, tensor in spec.joined([spec.encode(self.items[i])]).items()}
 
     def load_all(self, spec: LayoutSpec, workers: int = 0) -> dict[str, Tensor]:
-        """Tokenise everything, once for each tokeniser, length and list of pages.
+        """Tokenise all pages; the result is cached by tokeniser, length and pages.
 
         Args:
             spec: provides tokeniser and length.
@@ -214,7 +215,7 @@ class Pages:
         return [hashlib.blake2b(repr(page).encode(), digest_size=16).hexdigest() for page in self.items]
 
     def fingerprint(self) -> str:
-        """Hash all pages, in their order: 64 hexadecimal digits."""
+        """Return a hash of all pages, in order: 64 hexadecimal digits."""
         return hashlib.sha256("\n".join(self.digests()).encode()).hexdigest()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Black and white levels of images of more than 8 bits, common to a whole set."""
+"""Black and white levels, common to a set, for images of more than 8 bits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ __all__ = ["WINDOWED", "Depth", "Levels"]
 
 _GIVEN = "given"
 WINDOWED = "windowed"
-"""Kind of files that specify their black and white levels."""
+"""Kind of value in files that specify their own black and white levels."""
 _BITS = {"16-bit": (8, 10, 12, 14, 16), "32-bit": (8, 10, 12, 14, 15, 16, 24, 31, 32), "float": (8, 10, 12, 14, 16)}
 _OVER = 1.01  # resampled floats slightly exceed their range
 
 
 class Depth(NamedTuple):
-    """Values of an image of more than 8 bits.
+    """Kind and range of the values of an image of more than 8 bits.
 
     Attributes:
-        kind: ``16-bit``, ``32-bit`` or ``float``; or ``windowed``: ``low`` and ``high`` are the values that the file
-            displays as black and white.
-        low: the smallest value.
-        high: the largest value, or the largest possible one according to the file.
+        kind: ``16-bit``, ``32-bit`` or ``float``; or ``windowed``, if ``low`` and ``high`` are the values that the
+            file declares as black and white.
+        low: smallest value.
+        high: largest value, or the largest one that the file permits.
     """
 
     kind: str
@@ -34,19 +34,23 @@ class Depth(NamedTuple):
 class Levels:
     """The values displayed as black and white.
 
-    A set of images has common levels for each kind of values, so that a darker image stays darker: for integers, the
-    smallest usual number of bits that covers all of them (8, 10, 12, 14, 16 ...); for floats, 0..1 or likewise.
+    All images of a set share the levels of each kind of value, so that a darker image stays darker. Black is 0. White
+    is the largest value of the smallest usual number of bits that covers all images (8, 10, 12, 14, 16 ...), or 1 for
+    floats in 0..1.
 
     Args:
-        ranges: black and white by kind; under ``given`` those chosen by the user, which hold for all kinds, and beyond
-            which values are clipped.
+        ranges: black and white by kind. Those under ``given`` were chosen by the user: they hold for all kinds, and
+            values outside of them are clipped.
     """
 
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def given(cls, levels: Sequence[float]) -> Self:
-        """Use the levels chosen by the user.
+        """Build the levels chosen by the user.
+
+        Args:
+            levels: values of black and white.
 
         Raises:
             UserError: they are not two different numbers.
@@ -57,13 +61,13 @@ class Levels:
 
     @classmethod
     def of(cls, depths: Iterable[Depth]) -> Self:
-        """Find the levels of a set.
+        """Determine the levels of a set.
 
         Args:
-            depths: of its images.
+            depths: kind and range of the values of each of its images.
 
         Raises:
-            ValueError: there are values below 0, or the range cannot be determined.
+            ValueError: there are values below 0, or the levels cannot be determined.
         """
         lows: dict[str, float] = {}
         highs: dict[str, float] = {}
@@ -72,13 +76,13 @@ class Levels:
         return cls({kind: (0.0, _white(Depth(kind, lows[kind], highs[kind]))) for kind in highs})
 
     def extended(self, depths: Iterable[Depth]) -> "Levels":
-        """Add levels for kinds of values that have none.
+        """Return levels that also cover the kinds of value that have none yet.
 
         Args:
-            depths: of the images of a set.
+            depths: kind and range of the values of each image of a set.
 
         Raises:
-            ValueError: as in :meth:`of`.
+            ValueError: see :meth:`of`.
         """
         if self.chosen:
             return self
@@ -86,10 +90,10 @@ class Levels:
         return Levels({**found.ranges, **self.ranges})
 
     def range_of(self, depth: Depth) -> tuple[float, float]:
-        """Return black and white for an image.
+        """Return the values of black and white for an image.
 
         Raises:
-            ValueError: its values exceed those of the set, or the set has none of its kind.
+            ValueError: the image has values outside of the levels, or its levels cannot be determined.
         """
         if self.chosen:
             return self.ranges[_GIVEN]
@@ -106,7 +110,7 @@ class Levels:
 
     @property
     def chosen(self) -> bool:
-        """Whether the user chose them."""
+        """Whether the user chose the levels."""
         return _GIVEN in self.ranges
 
     def state(self) -> dict[str, list[float]]:
@@ -123,11 +127,11 @@ class Levels:
 
 
 def _white(depth: Depth) -> float:
-    """Find the value of white for black at 0."""
+    """Return the value of white if black is 0."""
     kind, low, high = depth
-    told = f"{kind} values from {low:g} to {high:g}, whose black and white levels are unknown: set data.levels"
+    message = f"{kind} values from {low:g} to {high:g}, whose black and white levels are unknown: set data.levels"
     if low < 0:
-        raise ValueError(told)
+        raise ValueError(message)
     if kind == "float" and high <= _OVER:
         return 1.0
     for bits in _BITS[kind]:
@@ -136,4 +140,4 @@ def _white(depth: Depth) -> float:
             if kind == "float" and high < 64:  # neither 0..1 nor 0..255
                 break
             return white
-    raise ValueError(told)
+    raise ValueError(message)

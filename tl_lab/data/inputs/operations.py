@@ -1,4 +1,4 @@
-"""Inputs of a network, one tensor or several named ones, and operations that support both."""
+"""Operations on the inputs of a network, which are one tensor or several named tensors."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 Inputs = Tensor | Mapping[str, Tensor]
-"""A batch's inputs, ``(B, ...)``: images, vectors or waveforms; or named tensors, such as token ids with their mask."""
+"""Inputs of a batch, ``(B, ...)``: images or vectors, or named tensors such as token ids with their mask."""
 
 
 def apply(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
@@ -33,7 +33,7 @@ def apply(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
 
     Args:
         inputs: one tensor, or several by name.
-        change: maps a tensor to its replacement.
+        change: function from a tensor to its replacement.
     """
     if isinstance(inputs, Tensor):
         return change(inputs)
@@ -41,7 +41,7 @@ def apply(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
 
 
 def tensors(inputs: Inputs) -> list[Tensor]:
-    """Return the tensor, or all named ones."""
+    """Return the tensor, or all named tensors, as a list."""
     return [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
 
 
@@ -59,7 +59,7 @@ def count(inputs: Inputs) -> int:
     """Return the number of samples, B.
 
     Raises:
-        ValueError: the tensors of a mapping disagree.
+        ValueError: named tensors have different numbers of samples.
     """
     if isinstance(inputs, Tensor):
         return len(inputs)
@@ -74,7 +74,7 @@ def take(inputs: Inputs, index: Tensor | slice | int) -> Inputs:
 
     Args:
         inputs: ``(B, ...)``.
-        index: positions, ``(M,)``, a mask, ``(B,)``, a slice, or one position.
+        index: positions, ``(M,)``; a mask, ``(B,)``; a slice; or one position.
     """
     return apply(inputs, lambda tensor: tensor[index])
 
@@ -90,17 +90,17 @@ def flat_first(inputs: Inputs) -> Inputs:
 
 
 def join(parts: Sequence[Inputs], padding: Mapping[str, float] | None = None, dim: int = 0) -> Inputs:
-    """Concatenate batches along a dimension of samples.
+    """Concatenate batches along their sample dimension.
 
-    Named tensors of different lengths (token sequences) are padded at their end to the longest.
+    Named tensors of different lengths (token sequences) are padded at the end to the longest.
 
     Args:
-        parts: at least one, all of one kind.
+        parts: at least one batch; all are tensors, or all are named tensors with the same names.
         padding: padding value of each named tensor; 0 by default.
-        dim: 0 for batches, 1 for episodes.
+        dim: the sample dimension: 0 for batches, 1 for episodes.
 
     Raises:
-        ValueError: tensors and mappings are mixed, or mappings differ in their names.
+        ValueError: tensors and named tensors are mixed, or names differ.
     """
     first = parts[0]
     if isinstance(first, Tensor):
@@ -109,7 +109,7 @@ def join(parts: Sequence[Inputs], padding: Mapping[str, float] | None = None, di
         return torch.cat([part for part in parts if isinstance(part, Tensor)], dim)
     names = set(first)
     if any(isinstance(part, Tensor) or set(part) != names for part in parts):
-        raise ValueError(f"every part must have the tensors {sorted(names)}")
+        raise ValueError(f"all parts must have the same tensors as the first, {sorted(names)}")
     joined = {}
     for name in first:
         tensors = [part[name] for part in parts if not isinstance(part, Tensor)]
@@ -118,7 +118,7 @@ def join(parts: Sequence[Inputs], padding: Mapping[str, float] | None = None, di
 
 
 def _padded(tensors: list[Tensor], value: float, dim: int) -> list[Tensor]:
-    """Pad all dimensions except that of the samples to the largest size among the tensors."""
+    """Pad all dimensions after the sample dimension to the largest size among the tensors."""
     behind = tensors[0].dim() - dim - 1
     longest = [max(tensor.shape[dim + 1 + k] for tensor in tensors) for k in range(behind)]
     padded = []
@@ -131,11 +131,11 @@ def _padded(tensors: list[Tensor], value: float, dim: int) -> list[Tensor]:
 
 
 def split(inputs: Inputs, sizes: Sequence[int]) -> list[Inputs]:
-    """Split samples in order.
+    """Split a batch into consecutive parts.
 
     Args:
         inputs: ``(sum(sizes), ...)``.
-        sizes: of the parts.
+        sizes: number of samples in each part.
     """
     if isinstance(inputs, Tensor):
         return list(inputs.split(list(sizes)))
@@ -144,14 +144,14 @@ def split(inputs: Inputs, sizes: Sequence[int]) -> list[Inputs]:
 
 
 def same_layout(first: Inputs, second: Inputs) -> bool:
-    """Whether two batches have the same kind of inputs: tensors of the same sample shape, or the same names."""
+    """Whether two batches are both tensors with the same sample shape, or both named tensors with the same names."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return first.shape[1:] == second.shape[1:]
     return not isinstance(first, Tensor) and not isinstance(second, Tensor) and set(first) == set(second)
 
 
 def update_digest(digest: "hashlib._Hash", inputs: Inputs) -> None:
-    """Update a hash with inputs: type, shape and every byte, for named tensors in the order of their names."""
+    """Update a hash with the type, shape and bytes of inputs; named tensors are sorted by name."""
     if not isinstance(inputs, Tensor):
         for name in sorted(inputs):
             digest.update(name.encode())
@@ -165,14 +165,14 @@ def places_inside(x: Inputs, places: int) -> Tensor | None:
     """Mark the positions that belong to a text or a recording, ``(B, L)``; None if there is no padding.
 
     Args:
-        x: inputs.
-        places: L, tokens or frames of a network's states.
+        x: inputs of a network.
+        places: number of positions L (tokens or frames) in the network's states.
     """
     if isinstance(x, Tensor):
         return None
     if "mask" in x and x["mask"].shape[1] <= places:
         return x["mask"]
-    if "length" in x:  # of frames or samples, of which a place may cover several
+    if "length" in x:  # in frames or samples; a position may cover several of them
         longest = max(int(one.shape[-1]) for name, one in x.items() if name != "length")
         kept = -(-x["length"] * places // longest)
         return (torch.arange(places, device=kept.device) < kept[:, None]).to(torch.float32)

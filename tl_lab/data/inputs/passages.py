@@ -1,4 +1,4 @@
-"""Passages with questions, split into words."""
+"""Inputs for question answering: passages and questions, split into words."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,11 @@ __all__ = ["PassageSpec", "Passages"]
 class PassageSpec(InputSpec):
     """Questions and passages as ``ids``, ``mask`` and ``types`` (N, T), ``first`` (N, W) and ``words`` (N,), all int64.
 
-    ``first`` is the position of the first token of each of the passage's words, -1 if it is cut off or there is none.
+    ``first`` is the position of the first token of each of the passage's words; it is -1 for words that were cut off
+    and for padding. ``words`` is the number of words.
 
     Args:
-        vocabulary: number of ids, including the padding's.
+        vocabulary: number of ids, including that of the padding.
         max_length: largest T; longer passages are cut.
         padding_id: id of the padding.
         tokeniser: splits words into tokens.
@@ -39,11 +40,11 @@ class PassageSpec(InputSpec):
 
     @property
     def padding(self) -> Mapping[str, float]:  # type: ignore[override]  # a constant elsewhere
-        """Pad ids with the padding's id, positions of words with -1, other tensors with 0."""
+        """Padding values: the padding's id for ids, -1 for positions of words, 0 for other tensors."""
         return {"ids": self.padding_id, "first": -1}
 
     def encode(self, passage: Passage) -> tuple[list[int], list[int], list[int]]:
-        """Tokenise question and passage: ids, types, and the position of each word's first token."""
+        """Tokenise a question and its passage; return ids, types, and the position of each word's first token."""
         assert isinstance(self.tokeniser, FastTokeniser)
         words = [passage.context[a:b] for a, b in words_in(passage.context)]
         asked = [passage.question[a:b] for a, b in words_in(passage.question)]
@@ -69,7 +70,7 @@ class PassageSpec(InputSpec):
         }
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Cut the padding common to all passages of a batch, of tokens and of words."""
+        """Remove the padding of tokens and of words that all passages of a batch have in common."""
         assert isinstance(x, Mapping)
         used = x["mask"].flatten(0, -2).any(0).nonzero()
         tokens, words = 1 + int(used[-1]) if len(used) else 1, max(1, int(x["words"].max()))
@@ -77,17 +78,17 @@ class PassageSpec(InputSpec):
         return {**x, **shorter, "first": x["first"][..., :words]}
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
-        """Refuse images and vectors."""
+        """Reject images and vectors."""
         return "" if not shape else "it takes passages with questions"
 
     def state(self) -> dict[str, Any]:
-        """Return vocabulary, length, padding and tokeniser."""
+        """Return vocabulary size, length, padding and tokeniser as plain values."""
         numbers = {"vocabulary": self.vocabulary, "max_length": self.max_length, "padding_id": self.padding_id}
         return {"modality": self.modality, **numbers, "tokeniser": self.tokeniser.state()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build the spec from vocabulary, length, padding and tokeniser."""
+        """Build the spec from the result of :meth:`state`."""
         numbers = {name: int(value) for name, value in state.items() if name not in ("modality", "tokeniser")}
         return cls(**numbers, tokeniser=tokeniser_from(state["tokeniser"]))
 
@@ -96,7 +97,7 @@ class PassageSpec(InputSpec):
 
 
 class Passages:
-    """A list of passages that reads like a set (see :class:`~tl_lab.data.samples.LazyInputs`).
+    """A list of passages, with the interface of :class:`~tl_lab.data.samples.LazyInputs`.
 
     Args:
         items: the passages.
@@ -105,23 +106,23 @@ class Passages:
     def __init__(self, items: Sequence[Passage]) -> None:
         self.items = list(items)
         self.notes: list[str] = []
-        """Description of the parts that tokenising has cut."""
+        """Description of what was cut when the passages were tokenised."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def bytes_for(self, spec: PassageSpec) -> int:
-        """Return 0: the words themselves are in memory already."""
+        """Return 0, because the words are in memory already."""
         return 0
 
     def read(self, i: int, spec: PassageSpec) -> Inputs:
-        """Tokenise one passage: named tensors without the dimension of samples."""
+        """Tokenise one passage; return named tensors without the sample dimension."""
         x = spec.fit([self.items[i]])
         assert isinstance(x, Mapping)
         return {name: tensor[0] for name, tensor in x.items()}
 
     def load_all(self, spec: PassageSpec, workers: int = 0) -> Inputs:
-        """Tokenise everything; ``workers`` is ignored."""
+        """Tokenise all passages; ``workers`` is ignored."""
         x = spec.fit(self.items)
         assert isinstance(x, Mapping)
         cut = int((x["first"].ge(0).sum(1) < x["words"]).sum())
@@ -141,7 +142,7 @@ class Passages:
         return [hashlib.blake2b(repr(item[:2]).encode(), digest_size=16).hexdigest() for item in self.items]
 
     def fingerprint(self) -> str:
-        """Hash all passages, in their order: 64 hexadecimal digits."""
+        """Return a hash of all passages, in order: 64 hexadecimal digits."""
         return hashlib.sha256("\n".join(self.digests()).encode()).hexdigest()
 
     def __repr__(self) -> str:

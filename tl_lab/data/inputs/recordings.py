@@ -1,4 +1,4 @@
-"""Recordings in memory or in files, stored as waveforms until a backbone's features are known."""
+"""Recordings in memory or in files, kept as waveforms until the features for a backbone are known."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from tl_lab.texts import listed, printable
 __all__ = ["AUDIO_TYPES", "Recordings", "Wave", "keep_audible", "read_wave", "recordings_below"]
 
 AUDIO_TYPES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
-"""Extensions of files that count as recordings; all but .wav require the library soundfile."""
+"""File name extensions of recordings; all but .wav require the library soundfile."""
 
 
 class Wave(NamedTuple):
@@ -35,33 +35,33 @@ class Wave(NamedTuple):
 
 
 class Recordings:
-    """A list of recordings that reads like a set (see :class:`~tl_lab.data.samples.LazyInputs`).
+    """A list of recordings, with the interface of :class:`~tl_lab.data.samples.LazyInputs`.
 
     Args:
-        items: waveforms, or files that contain them.
+        items: waveforms or sound files.
     """
 
     def __init__(self, items: Sequence[Wave | Path]) -> None:
         self.items = list(items)
         self.notes: list[str] = []
-        """Changes of the recordings, as text."""
+        """Description of how the recordings were changed."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def bytes_for(self, spec: AudioSpec) -> int:
-        """Estimate the bytes of the features from those of the recordings: a sample of 16 bits becomes a float."""
+        """Estimate the bytes of the features as twice those of the recordings: samples of 16 bits become floats."""
         sizes = [item.stat().st_size if isinstance(item, Path) else item.samples.nbytes for item in self.items]
         return 2 * sum(sizes)
 
     def wave(self, i: int) -> Wave:
-        """Return one recording, in [-1, 1]."""
+        """Return one recording, with samples in [-1, 1]."""
         item = self.items[i]
         samples, rate = read_wave(item) if isinstance(item, Path) else item
         return Wave(samples / np.float32(32768) if samples.dtype == np.int16 else samples, rate)
 
     def read(self, i: int, spec: AudioSpec) -> Inputs:
-        """Compute the features of one recording: named tensors without the dimension of samples."""
+        """Compute the features of one recording; return named tensors without the sample dimension."""
         return {name: tensor[0] for name, tensor in spec.joined([spec.features_of(*self.wave(i))]).items()}
 
     def read_batch(self, places: Sequence[int], spec: AudioSpec) -> Inputs:
@@ -69,10 +69,10 @@ class Recordings:
         return spec.joined([spec.features_of(*self.wave(i)) for i in places])
 
     def load_all(self, spec: AudioSpec, workers: int = 0) -> dict[str, Tensor]:
-        """Compute the features of all recordings, once for each kind of features and list of recordings.
+        """Compute the features of all recordings; the result is cached by features and recordings.
 
         Args:
-            spec: the features.
+            spec: kind of features.
             workers: ignored; the transforms take less time than starting processes.
         """
         key = {"spec": spec.state(), "recordings": self.fingerprint(), "version": 1}
@@ -104,11 +104,11 @@ class Recordings:
         return Recordings([item for part in parts for item in part.items])
 
     def digests(self) -> list[str]:
-        """Return a hash of each recording: of a file's content, or of sample rate and samples."""
+        """Return a hash of each recording: of the file's content, or of sample rate and samples."""
         return [_digest(item) for item in self.items]
 
     def fingerprint(self) -> str:
-        """Hash all recordings, in their order: 64 hexadecimal digits."""
+        """Return a hash of all recordings, in order: 64 hexadecimal digits."""
         return hashlib.sha256("\n".join(self.digests()).encode()).hexdigest()
 
     def __repr__(self) -> str:
@@ -124,10 +124,10 @@ def _digest(item: Wave | Path) -> str:
 
 
 def read_wave(path: Path) -> Wave:
-    """Read a file; several channels are averaged.
+    """Read a sound file; several channels are averaged.
 
     Raises:
-        UserError: it is damaged or empty, or its format requires the library soundfile.
+        UserError: the file is damaged or empty, or its format requires the library soundfile.
     """
     try:
         samples, rate = _decoded(path)
@@ -163,29 +163,29 @@ def _decoded(path: Path) -> Wave:
 
 
 def recordings_below(folder: Path) -> list[Path]:
-    """List the recordings in a folder and its sub-folders, in order."""
+    """List the recordings in a folder and its sub-folders, sorted."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_TYPES and path.is_file())
     return sorted(path for path in found if not any(is_left_aside(part) for part in path.relative_to(folder).parts))
 
 
 def _below(file: Path, folder: Path) -> str:
-    """Name a file relative to a folder that holds it, or by its last part."""
+    """Return the path of a file relative to a folder that contains it, or else its name."""
     return str(file.relative_to(folder)) if file.is_relative_to(folder) else file.name
 
 
 def keep_audible(files: Sequence[Path], unreadable: str, where: Path) -> tuple[list[int], str]:
-    """Skip recordings that are unreadable or empty, or stop at them.
+    """Skip recordings that are unreadable or empty, or raise an error.
 
     Args:
-        files: the recordings.
+        files: the sound files.
         unreadable: ``stop`` or ``skip``.
-        where: their location, for the message.
+        where: folder of the files, for the message.
 
     Returns:
-        The positions of the readable ones, and a description of the skipped ones (empty if none).
+        The positions of the readable files, and a description of the skipped ones (empty if none).
 
     Raises:
-        UserError: some are unreadable and the option is ``stop``, or all are.
+        UserError: some files cannot be used and the option is ``stop``, or none can be used.
     """
     bad: dict[int, str] = {}
     for i, path in enumerate(files):
@@ -195,11 +195,11 @@ def keep_audible(files: Sequence[Path], unreadable: str, where: Path) -> tuple[l
             bad[i] = str(error).removeprefix(f"{printable(str(path))} ")
     if not bad:
         return list(range(len(files))), ""
-    said = f"{len(bad)} of {len(files)} recordings in {where} cannot be used: " + listed(
+    message = f"{len(bad)} of {len(files)} recordings in {where} cannot be used: " + listed(
         f"{printable(_below(files[i], where))} {reason}" for i, reason in bad.items()
     )
     if unreadable == "stop":
-        raise UserError(f"{said}; remove or replace them, or set data.unreadable=skip to leave them out")
+        raise UserError(f"{message}; remove or replace them, or set data.unreadable=skip to leave them out")
     if len(bad) == len(files):
-        raise UserError(said)
-    return [i for i in range(len(files)) if i not in bad], f"skipped: {said}"
+        raise UserError(message)
+    return [i for i in range(len(files)) if i not in bad], f"skipped: {message}"

@@ -1,4 +1,4 @@
-"""Images in WebDataset tar shards, each read at its position in its shard."""
+"""Images in WebDataset shards (tar files); each image is read at its position in its shard."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ class Found(NamedTuple):
     """Content of shards.
 
     Attributes:
-        images: in the order of the shards.
+        images: images in the order of the shards.
         labels: the label of each image, as text.
     """
 
@@ -36,13 +36,13 @@ class Found(NamedTuple):
 
 @dataclass
 class ShardedImages:
-    """Images within tar files, which read like a set (see :class:`~tl_lab.data.samples.LazyInputs`).
+    """Images in tar files, with the interface of :class:`~tl_lab.data.samples.LazyInputs`.
 
     Args:
         shards: the files.
-        names: of the images, ``(N,)``.
+        names: names of the images, ``(N,)``.
         places: position of each image: number of its shard, first byte and number of bytes, int64 ``(N, 3)``.
-        hashes: of each image's content, ``(N,)``.
+        hashes: hash of each image's content, ``(N,)``.
     """
 
     shards: Sequence[Path]
@@ -61,7 +61,7 @@ class ShardedImages:
         """Decode one image, uint8 ``(channels, *size)``.
 
         Raises:
-            UserError: it cannot be decoded, or its shard is missing.
+            UserError: the image cannot be decoded, or its shard is missing.
         """
         number, start, size = self.places[i].tolist()
         shard = self.shards[number]
@@ -74,7 +74,7 @@ class ShardedImages:
             raise UserError(f"the image {self.names[i]} of {shard} cannot be read ({reason(error)})") from error
 
     def load_all(self, spec: ImageSpec, workers: int = 0) -> Tensor:
-        """Decode every image once into memory, uint8 ``(N, channels, *size)``, with one thread per worker."""
+        """Decode all images into memory, uint8 ``(N, channels, *size)``, with one thread per worker."""
         images = torch.empty(len(self), spec.channels, *spec.size, dtype=torch.uint8)
 
         def read(i: int) -> None:
@@ -106,7 +106,7 @@ class ShardedImages:
         return list(self.hashes)
 
     def fingerprint(self) -> str:
-        """Hash the images' content, in their order, independent of their location: 64 hexadecimal digits."""
+        """Return a hash of the images' content, in order, independent of their location: 64 hexadecimal digits."""
         return hashlib.sha256("\n".join(self.hashes).encode()).hexdigest()
 
     def __repr__(self) -> str:
@@ -132,11 +132,11 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def find_samples(shards: Sequence[Path], label: str) -> Found:
-    """Find the images of shards, and the label of each; the index of each shard is cached.
+    """Find the images in shards, and the label of each image; the index of each shard is cached.
 
     Args:
-        shards: the files.
-        label: extension of the files with labels, for example ``cls``.
+        shards: the tar files.
+        label: extension of the files that contain labels, for example ``cls``.
 
     Raises:
         UserError: a shard is damaged, or an image has no label.
@@ -171,7 +171,7 @@ def _look(shard: Path, label: str) -> dict[str, np.ndarray]:
         if not known.get(key):
             raise UserError(
                 f"{shard}: the image {name} has no label: expected a file {key}.{label} next to it (data.label_ending "
-                "names the ending)"
+                "sets the extension)"
             )
         rows.append((name, place, digest, known[key]))
     return {
@@ -189,7 +189,7 @@ def _files(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
                 file = archive.extractfile(member) if member.isreg() else None
                 if file is not None:
                     yield member, file.read()
-                archive.members = []  # type: ignore[attr-defined]  # otherwise it keeps one entry per file
+                archive.members = []  # type: ignore[attr-defined]  # otherwise it grows by one entry per file
     except tarfile.TarError as error:
         raise UserError(
             f"{shard} cannot be read as a tar file ({error}): shards are tar files without compression"

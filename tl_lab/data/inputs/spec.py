@@ -1,4 +1,4 @@
-"""Input specifications of backbones: one declaration per modality, to which the data are converted."""
+"""Input specifications: the input format that a backbone declares, with one class per modality."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ _KINDS: dict[str, type["InputSpec"]] = {}
 
 
 class InputSpec(ABC):
-    """The inputs that a backbone declares. The data prepare their samples accordingly, and a checkpoint stores it.
+    """The input format that a backbone declares. Data modules convert samples to it, and checkpoints store it.
 
-    A subclass sets its :attr:`modality`, under which it is registered. Preparation has two stages, between
-    which training inputs are augmented: :meth:`fit`, then :meth:`normalise`.
+    A subclass sets its :attr:`modality`, under which it is registered. The conversion has two stages, :meth:`fit` and
+    :meth:`normalise`, between which training inputs are augmented.
     """
 
     modality: ClassVar[str]
@@ -38,7 +38,7 @@ class InputSpec(ABC):
 
     @abstractmethod
     def fit(self, raw: Any) -> Inputs:
-        """Convert a batch of raw samples to the declared form; prepared inputs are returned unchanged."""
+        """Convert a batch of raw samples to the declared format; converted inputs are returned unchanged."""
 
     def normalise(self, x: Inputs) -> Inputs:
         """Scale fitted inputs as the network requires."""
@@ -49,23 +49,23 @@ class InputSpec(ABC):
         return x
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Cut the padding common to all samples of a prepared batch."""
+        """Remove the padding that all samples of a converted batch have in common."""
         return x
 
     def is_raw(self, x: Inputs) -> bool:
-        """Whether inputs in memory must still be fitted, batch by batch."""
+        """Whether inputs in memory are stored unconverted, and converted batch by batch."""
         return False
 
     def bytes_of(self, count: int) -> int:
-        """Return the number of bytes of this number of samples once they are read from disk; 0 if unknown."""
+        """Return the number of bytes of ``count`` samples after reading them from disk; 0 if unknown."""
         return 0
 
     def changes(self, shape: tuple[int, ...]) -> list[str]:
-        """Describe the effect of :meth:`fit` on samples of a shape; empty if none."""
+        """Describe what :meth:`fit` changes in samples of a shape; empty if nothing."""
         return []
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
-        """Explain why samples of a shape cannot be converted to the declared form; empty if they can."""
+        """Explain why samples of a shape cannot be converted to the declared format; empty if they can."""
         return ""
 
     @abstractmethod
@@ -85,18 +85,18 @@ def spec_from(state: Mapping[str, Any]) -> InputSpec:
     """Build the spec of a checkpoint.
 
     Args:
-        state: as returned by :meth:`InputSpec.state`.
+        state: state as returned by :meth:`InputSpec.state`.
 
     Raises:
         UserError: its modality is unknown.
     """
     modality = state["modality"]
     if modality not in _KINDS:
-        raise UserError(f"there is no input of the modality {modality!r}; {nearest(str(modality), _KINDS)}")
+        raise UserError(f"unknown modality of inputs {modality!r}; {nearest(str(modality), _KINDS)}")
     return _KINDS[modality].from_state(state)
 
 
 def as_tuples(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dataclass' fields from a state, in which tuples may have become lists."""
+    """Return the fields of a dataclass from a state, in which tuples may have become lists."""
     values = {name: value for name, value in state.items() if name != "modality"}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Texts larger than memory: strings and their tokens in files of the cache, of which a batch reads its rows only."""
+"""Texts larger than memory: strings and tokens in files of the cache, from which a batch reads only its own rows."""
 
 import functools
 import os
@@ -19,18 +19,19 @@ from tl_lab.data.inputs.tokens import TokenSpec
 
 __all__ = ["Rows", "RowsWriter", "StoredTexts", "TextStore", "TextsWriter"]
 
-_AT_ONCE = 4096  # texts tokenised at a time
-_DIGEST = 16  # bytes
+_AT_ONCE = 4096  # number of texts tokenised at a time
+_DIGEST = 16  # bytes of a hash
 
 
 class Rows:
-    """Rows of different lengths, one after the other in a file.
+    """Rows of different lengths, stored one after the other in a file.
 
-    Rows are read by position, not mapped into memory: what a process has read of a mapped file counts as its memory.
+    Rows are read by position and not mapped into memory, because the pages of a mapped file that a process has read
+    count as memory of the process.
 
     Args:
-        path: of the file, without the ending, as given to :class:`RowsWriter`.
-        dtype: of the values.
+        path: path of the file without its extension, as given to :class:`RowsWriter`.
+        dtype: type of the values.
     """
 
     def __init__(self, path: Path, dtype: type | str) -> None:
@@ -38,7 +39,7 @@ class Rows:
 
     @functools.cached_property
     def ends(self) -> np.ndarray:
-        """Return the end of each row behind a leading 0, ``(N + 1,)`` int64, mapped into memory."""
+        """A leading 0 followed by the end of each row, ``(N + 1,)`` int64, mapped into memory."""
         return np.load(self.path.with_suffix(".ends.npy"), mmap_mode="r")
 
     @functools.cached_property
@@ -51,7 +52,7 @@ class Rows:
     def __getitem__(self, i: int) -> np.ndarray:
         start, end = int(self.ends[i]), int(self.ends[i + 1])
         size = self.dtype.itemsize
-        # workers share the file, but not a position in it
+        # workers share the open file, so each read states its position
         return np.frombuffer(os.pread(self._file.fileno(), (end - start) * size, start * size), self.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -59,11 +60,11 @@ class Rows:
 
 
 class RowsWriter:
-    """Writes rows for :class:`Rows`; use it as a context manager.
+    """Context manager that writes rows for :class:`Rows`.
 
     Args:
-        path: of the file, without the ending.
-        dtype: of the values.
+        path: path of the file without its extension.
+        dtype: type of the values.
     """
 
     def __init__(self, path: Path, dtype: type | str) -> None:
@@ -88,17 +89,17 @@ class RowsWriter:
 
 
 class TextsWriter:
-    """Writes texts, or pairs of texts, for :class:`TextStore`; use it as a context manager.
+    """Context manager that writes texts, or pairs of texts, for :class:`TextStore`.
 
     Args:
-        folder: of the files.
+        folder: folder of the files.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._rows, self._digests = folder, RowsWriter(folder / "texts", np.uint8), list[bytes]()
 
     def add(self, texts: Sequence[Text]) -> None:
-        """Append texts, all of one kind."""
+        """Append texts; all are strings, or all are pairs."""
         parts = [part for text in texts for part in ((text,) if isinstance(text, str) else text)]
         self._rows.add([part.encode("utf-8", "surrogatepass") for part in parts])
         self._digests.append(b"".join(map(digest_of, texts)))
@@ -114,10 +115,10 @@ class TextsWriter:
 
 
 class TextStore:
-    """All texts of a table, in files.
+    """All texts of a table, stored in files.
 
     Args:
-        folder: of the files, written by :class:`TextsWriter`.
+        folder: folder of the files, written by :class:`TextsWriter`.
         parts: 1 for texts, 2 for pairs.
     """
 
@@ -133,16 +134,16 @@ class TextStore:
         return texts[0] if self.parts == 1 else (texts[0], texts[1])
 
     def bytes_in(self, index: np.ndarray) -> np.ndarray:
-        """Return the size of texts, of pairs together, ``(M,)``."""
+        """Return the size of each text, or pair of texts, in bytes, ``(M,)``."""
         return self._rows.ends[self.parts * (index + 1)] - self._rows.ends[self.parts * index]
 
     @functools.cached_property
     def digests(self) -> np.ndarray:
-        """Return a hash of each text, 16 bytes, ``(N,)``, mapped into memory."""
+        """Hash of each text, 16 bytes, ``(N,)``, mapped into memory."""
         return np.load(self.folder / "digests.npy", mmap_mode="r")
 
     def tokens(self, spec: TokenSpec) -> "_Tokens":
-        """Tokenise all texts, once for each tokeniser and length.
+        """Return the tokens of all texts, which are cached by tokeniser and length.
 
         Raises:
             UserError: the backbone has no tokeniser.
@@ -174,7 +175,7 @@ class _Tokens:
     """Tokens of all texts of a store.
 
     Args:
-        folder: of the files.
+        folder: folder of the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -182,7 +183,7 @@ class _Tokens:
         self.types = self._types if len(self._types) else None
 
     def lengths(self, index: np.ndarray) -> np.ndarray:
-        """Return the number of tokens of texts, ``(M,)``."""
+        """Return the number of tokens of each text, ``(M,)``."""
         return self.ids.ends[index + 1] - self.ids.ends[index]
 
     def counts(self, index: np.ndarray) -> tuple[int, int, int]:
@@ -192,11 +193,11 @@ class _Tokens:
 
 
 class StoredTexts(Texts):
-    """Texts of a store, which give the same samples and batches as a list of them.
+    """Texts of a store; they give the same samples and batches as a list of the same texts.
 
     Args:
-        store: with all texts of a table.
-        index: the positions of these texts in it, ``(N,)`` int64; None for all.
+        store: store of all texts of a table.
+        index: positions of these texts in the store, ``(N,)`` int64; None for all.
     """
 
     def __init__(self, store: TextStore, index: np.ndarray | None = None) -> None:
@@ -205,12 +206,12 @@ class StoredTexts(Texts):
         self.notes: list[str] = []
 
     def bytes_for(self, spec: TokenSpec) -> int:
-        """Bound the bytes of ids and masks: sets are padded to their longest text, and a token has a byte or more."""
+        """Return an upper bound of the bytes of ids and masks, padded to the longest text, at one byte per token."""
         longest = int(self.store.bytes_in(self.index).max(initial=0))
         return 16 * len(self) * min(spec.max_length, longest + 4)
 
     def prepare(self, spec: TokenSpec) -> None:
-        """Tokenise the texts, before workers read them."""
+        """Tokenise the texts before workers read them."""
         cut, unknown, tokens = self.store.tokens(spec).counts(self.index)
         self.notes = notes_of(len(self), cut, unknown, tokens, spec)
 
@@ -219,11 +220,11 @@ class StoredTexts(Texts):
         return torch.from_numpy(self.store.tokens(spec).lengths(self.index))
 
     def read(self, i: int, spec: TokenSpec) -> Inputs:
-        """Return the tokens of one text: named tensors ``(L,)``."""
+        """Return the tokens of one text as named tensors ``(L,)``."""
         return {name: tensor[0] for name, tensor in self.read_batch([i], spec).items()}
 
     def read_batch(self, places: Sequence[int], spec: TokenSpec) -> dict[str, Tensor]:
-        """Return the tokens of texts: named tensors ``(B, L)``, padded to the longest."""
+        """Return the tokens of several texts as named tensors ``(B, L)``, padded to the longest."""
         tokens, rows = self.store.tokens(spec), self.index[places].tolist()
         ids = [tokens.ids[row] for row in rows]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
@@ -234,7 +235,7 @@ class StoredTexts(Texts):
         return {name: torch.from_numpy(values) for name, values in filled.items()}
 
     def load_all(self, spec: TokenSpec, workers: int = 0) -> dict[str, Tensor]:
-        """Return the tokens of all texts: named tensors ``(N, L)``, padded to the longest of the set."""
+        """Return the tokens of all texts as named tensors ``(N, L)``, padded to the longest of the set."""
         self.prepare(spec)
         return self.read_batch(range(len(self)), spec)
 
@@ -250,11 +251,11 @@ class StoredTexts(Texts):
         return super().concatenate(parts)
 
     def keys(self) -> np.ndarray:
-        """Return a hash of each text, 16 bytes, ``(N,)``, equal to :meth:`digests` in hexadecimal digits."""
+        """Return a hash of each text, 16 bytes, ``(N,)``; :meth:`digests` returns the same as hexadecimal digits."""
         return self.store.digests[self.index]
 
     def digests(self) -> list[str]:
-        """Return a hash of each text; texts that differ only in white space are equal."""
+        """Return a hash of each text; texts that differ only in white space have the same hash."""
         return [row.tobytes().hex() for row in self.keys().view(np.uint8).reshape(-1, _DIGEST)]
 
     def __repr__(self) -> str:
@@ -262,7 +263,7 @@ class StoredTexts(Texts):
 
 
 class _Items(Sequence[Text]):
-    """The strings, each read when it is needed."""
+    """The strings, each read on demand."""
 
     def __init__(self, texts: StoredTexts) -> None:
         self._store, self._index = texts.store, texts.index

@@ -1,4 +1,4 @@
-"""Rows of a table: numbers, which may be missing, and categories."""
+"""Table inputs: rows of numbers, which may be missing, and categories."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "TableSpec", "cells_of", "column_kinds", "columns_joined", "learn_columns", "mixture_of"]
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
-"""Default cells for missing values."""
-_MOST_NUMBERS = 0.5  # share of numbers in a column from which on a word is treated as a mistake
+"""Cells that represent a missing value by default."""
+_MOST_NUMBERS = 0.5  # a word in a column with a larger share of numbers is treated as a mistake
 
 
 @dataclass(frozen=True)
 class TableSpec(InputSpec):
     """Rows as ``numbers`` (N, K) float32, ``known`` (N, K), 1 for known numbers, and ``categories`` (N, M) int64.
 
-    Numbers are standardised by mean and deviation of the training rows; a missing one becomes 0, the mean. Category 0
-    stands for missing and unseen values.
+    Numbers are standardised by the mean and standard deviation of the training rows; a missing number becomes 0, the
+    mean. Category 0 stands for missing and unseen values.
 
     Args:
         numbers: names of the columns with numbers.
-        mean: of each, over the known values of the training rows.
-        deviation: likewise; 1 for a constant column.
-        gaps: names of the columns of numbers with missing values in the training rows.
+        mean: mean of each of these columns over the known values of the training rows.
+        deviation: standard deviation of each of these columns; 1 for a constant column.
+        gaps: names of those of these columns that have missing values in the training rows.
         categories: names of the columns with categories.
-        values: of each of them, the categories in the order of their codes, starting at 1.
+        values: categories of each of these columns, in the order of their codes, which start at 1.
         missing: cells that represent a missing value.
     """
 
@@ -52,14 +52,14 @@ class TableSpec(InputSpec):
     missing: tuple[str, ...] = MISSING
 
     def encode(self, table: "pd.DataFrame", origin: str) -> dict[str, Tensor]:
-        """Convert rows to tensors; numbers keep their units.
+        """Convert rows to named tensors; numbers keep their units.
 
         Args:
-            table: with the columns by name; others are ignored.
-            origin: of the table, for messages.
+            table: data frame with these columns; others are ignored.
+            origin: description of the table, for messages.
 
         Raises:
-            UserError: a column is missing, or contains a word where training had numbers.
+            UserError: a column is missing, or a column of numbers contains a word.
         """
         for name in (*self.numbers, *self.categories):
             if name not in table.columns:
@@ -86,7 +86,7 @@ class TableSpec(InputSpec):
         return self.encode(raw, "the table") if hasattr(raw, "iloc") else raw
 
     def normalise(self, x: Inputs) -> Inputs:
-        """Standardise the numbers, and replace missing ones by the mean."""
+        """Standardise the numbers, and replace missing ones by the mean, 0."""
         assert isinstance(x, Mapping)
         return self._changed(x, lambda numbers, mean, deviation: (numbers - mean) / deviation)
 
@@ -103,16 +103,16 @@ class TableSpec(InputSpec):
         return {**x, "numbers": scaled.float() * x["known"]}
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
-        """Refuse images and vectors."""
+        """Reject images and vectors."""
         return "" if not shape else "it takes rows of a table"
 
     def state(self) -> dict[str, Any]:
-        """Return all columns, as lists."""
+        """Return all fields, with lists instead of tuples."""
         return {"modality": self.modality, **{name: _lists(value) for name, value in asdict(self).items()}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build the spec from its columns."""
+        """Build the spec from the result of :meth:`state`."""
         return cls(**{name: _tuples(value) for name, value in state.items() if name != "modality"})
 
     def __str__(self) -> str:
@@ -128,7 +128,7 @@ def _tuples(value: Any) -> Any:
 
 
 def cells_of(column: "pd.Series") -> "pd.Series":
-    """Convert a column's cells to strings without surrounding white space; a missing value is empty."""
+    """Convert a column's cells to strings without surrounding white space; a missing value becomes empty."""
     import pandas as pd
 
     if pd.api.types.is_string_dtype(column.dtype) or column.dtype == object:
@@ -143,7 +143,7 @@ def _is_numeric(column: "pd.Series") -> bool:
 
 
 def _numbers(column: "pd.Series", name: str, missing: Collection[str], origin: str) -> np.ndarray:
-    """Convert to numbers, NaN for missing cells, ``(N,)`` float64."""
+    """Convert a column to numbers, ``(N,)`` float64, with NaN for missing cells."""
     import pandas as pd
 
     if _is_numeric(column):
@@ -162,14 +162,15 @@ def _numbers(column: "pd.Series", name: str, missing: Collection[str], origin: s
 
 
 def columns_joined(x: Mapping[str, Tensor], widths: Sequence[int]) -> Tensor | None:
-    """Concatenate numbers, their flags and one-hot categories of rows; None for other named tensors.
+    """Concatenate the numbers, the flags of known numbers, and the one-hot categories of rows.
 
     Args:
-        x: rows as in :class:`TableSpec`, raw or prepared.
+        x: named tensors of rows (see :class:`TableSpec`), in original units or standardised.
         widths: number of codes of each column of categories.
 
     Returns:
-        ``(N, D)``, float32, with D the columns of numbers twice and the sum of ``widths``.
+        ``(N, D)``, float32, where D is twice the number of columns of numbers plus the sum of ``widths``; None if the
+        tensors are not rows of a table.
 
     Example:
         >>> rows = {"numbers": torch.tensor([[0.5]]), "known": torch.ones(1, 1), "categories": torch.tensor([[1]])}
@@ -185,21 +186,21 @@ def columns_joined(x: Mapping[str, Tensor], widths: Sequence[int]) -> Tensor | N
 def column_kinds(
     table: "pd.DataFrame", names: Sequence[str], categorical: Collection[str], missing: Collection[str], origin: str
 ) -> tuple[list[str], list[str]]:
-    """Separate columns of numbers from columns of categories.
+    """Separate the columns of numbers from the columns of categories.
 
     Args:
-        table: with all columns.
-        names: of the columns that are inputs.
+        table: table with all columns.
+        names: names of the input columns.
         categorical: columns whose numbers are codes of categories.
         missing: cells that represent a missing value.
-        origin: of the table, for messages.
+        origin: description of the table, for messages.
 
     Returns:
-        Names of the columns of numbers, and of those of categories, in their order; columns without any value are
+        Names of the columns of numbers and names of the columns of categories, in order; columns without any value are
         in neither.
 
     Raises:
-        UserError: a column contains words among numbers.
+        UserError: a column contains mostly numbers, and some words.
     """
     import pandas as pd
 
@@ -218,7 +219,7 @@ def column_kinds(
             row = int((~readable).to_numpy().argmax())
             raise UserError(
                 f"{origin}: column {name!r} contains numbers and words ({present.iloc[row]!r} in row "
-                f"{int(present.index[row]) + 1}): name words for missing values in data.missing, or the column in "
+                f"{int(present.index[row]) + 1}): list words for missing values in data.missing, or the column in "
                 "data.categorical"
             )
         else:
@@ -242,7 +243,7 @@ def learn_columns(
         categories: names of the columns with categories.
         missing: cells that represent a missing value.
         most_categories: largest number of categories in a column.
-        origin: of the table, for messages.
+        origin: description of the table, for messages.
 
     Raises:
         UserError: a column has too many categories, or no column is left.
@@ -279,9 +280,9 @@ def learn_columns(
 
 
 def mixture_of(labels: Collection[str]) -> str:
-    """Describe a mix of numbers and names among labels, with examples; empty if there is none.
+    """Describe a mixture of numbers and names among labels, with examples; empty if there is none.
 
-    Single characters may be mixed, for example digits and letters.
+    Labels that are all single characters, for example digits and letters, are not a mixture.
     """
     words = sorted(label for label in labels if not _is_number(label))
     digits = sorted(label for label in labels if _is_number(label))

@@ -17,32 +17,32 @@ __all__ = ["Texts", "check_tokeniser", "digest_of", "notes_of"]
 
 
 class Texts:
-    """A list of texts, or of pairs of texts, that reads like a set (see :class:`~tl_lab.data.samples.LazyInputs`).
+    """A list of texts, or of pairs of texts, with the interface of :class:`~tl_lab.data.samples.LazyInputs`.
 
     Args:
-        items: strings, or pairs of strings, all of one kind.
+        items: the texts; all are strings, or all are pairs of strings.
     """
 
     def __init__(self, items: Sequence[Text]) -> None:
         self.items: Sequence[Text] = list(items)
         self.notes: list[str] = []
-        """Description of the parts that tokenising has cut."""
+        """Description of what was lost when the texts were tokenised."""
 
     def __len__(self) -> int:
         return len(self.items)
 
     def bytes_for(self, spec: TokenSpec) -> int:
-        """Bound the bytes of ids and masks: sets are padded to their longest text, and a token has a letter or more."""
+        """Return an upper bound of the bytes of ids and masks, padded to the longest text, at one letter per token."""
         longest = max((len(item) if isinstance(item, str) else sum(map(len, item)) for item in self.items), default=0)
         return 16 * len(self) * min(spec.max_length, longest + 4)
 
     def read(self, i: int, spec: TokenSpec) -> Inputs:
-        """Tokenise one text: named tensors ``(L,)``."""
+        """Tokenise one text; return named tensors ``(L,)``."""
         encoded = spec.encode([self.items[i]])
         return {name: tensor[0] for name, tensor in spec.padded(encoded.ids, encoded.types).items()}
 
     def load_all(self, spec: TokenSpec, workers: int = 0) -> dict[str, Tensor]:
-        """Tokenise everything, once for each tokeniser, length and list of texts.
+        """Tokenise all texts; the result is cached by tokeniser, length and texts.
 
         Args:
             spec: provides tokeniser and length.
@@ -91,11 +91,11 @@ class Texts:
         return [item if isinstance(item, str) else " ".join(item) for item in self.items]
 
     def digests(self) -> list[str]:
-        """Return a hash of each text; texts that differ only in white space are equal."""
+        """Return a hash of each text; texts that differ only in white space have the same hash."""
         return [digest_of(item).hex() for item in self.items]
 
     def fingerprint(self) -> str:
-        """Hash all texts, in their order: 64 hexadecimal digits."""
+        """Return a hash of all texts, in order: 64 hexadecimal digits."""
         digest = hashlib.sha256()
         for item in self.items:
             digest.update(repr(item).encode() + b"\n")
@@ -106,35 +106,35 @@ class Texts:
 
 
 def check_tokeniser(spec: TokenSpec) -> Tokeniser:
-    """Return the tokeniser of a backbone's input.
+    """Return the tokeniser of a backbone's input specification.
 
     Raises:
         UserError: it has none.
     """
     if spec.tokeniser is None:
-        raise UserError("these data are texts, and the backbone takes tokens without naming a tokeniser")
+        raise UserError("these data are texts, but the backbone has no tokeniser")
     return spec.tokeniser
 
 
 def digest_of(item: Text) -> bytes:
-    """Hash a text or a pair, 16 bytes; texts that differ only in white space are equal."""
+    """Hash a text or a pair to 16 bytes; texts that differ only in white space have the same hash."""
     return hashlib.blake2b(repr(_stripped(item)).encode(), digest_size=16).digest()
 
 
 def notes_of(count: int, cut: int, unknown: int, tokens: int, spec: TokenSpec) -> list[str]:
-    """Describe what tokenising has lost.
+    """Describe what was lost when texts were tokenised.
 
     Args:
         count: number of texts.
-        cut: number of those that were cut.
+        cut: number of texts that were cut.
         unknown: number of tokens outside the vocabulary.
-        tokens: number of all tokens.
-        spec: with the largest length.
+        tokens: total number of tokens.
+        spec: input specification with the largest length.
     """
-    said = [f"{cut:,} of {count:,} texts cut to {spec.max_length} tokens"] if cut else []
-    return said + ([f"{unknown / tokens:.1%} of tokens unknown"] if unknown else [])
+    notes = [f"{cut:,} of {count:,} texts cut to {spec.max_length} tokens"] if cut else []
+    return notes + ([f"{unknown / tokens:.1%} of tokens unknown"] if unknown else [])
 
 
 def _stripped(item: Text) -> Text:
-    """Remove white space: copies of a set differ in the spaces that tokenisers have inserted."""
+    """Remove white space, because copies of a text differ in spaces that tokenisers have inserted."""
     return "".join(item.split()) if isinstance(item, str) else ("".join(item[0].split()), "".join(item[1].split()))

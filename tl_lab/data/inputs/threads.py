@@ -1,4 +1,4 @@
-"""Processing of many files in threads."""
+"""Process many files in threads."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -7,21 +7,21 @@ from typing import TypeVar
 
 __all__ = ["each"]
 
-_LONG = 1000  # number of files from which on a progress bar is shown
+_LONG = 1000  # smallest number of files for which a progress bar is shown
 _T = TypeVar("_T")
 
 
 def each(work: Callable[..., _T], items: Sequence, workers: int, title: str) -> Iterator[_T]:
-    """Apply a function to each item, in order, in threads (Pillow releases the interpreter's lock).
+    """Apply a function to each item, in threads (Pillow releases the interpreter's lock).
 
     Args:
         work: function of one item.
-        items: its arguments.
-        workers: number of threads; 0 or 1 for none.
-        title: of the progress bar, which is shown on a terminal for many items.
+        items: the items.
+        workers: number of threads; with 0 or 1, no threads are used.
+        title: title of the progress bar, which is shown on a terminal for many items.
 
     Yields:
-        The result for each item.
+        The result for each item, in order.
     """
     with ThreadPoolExecutor(max(1, workers)) as pool:
         try:

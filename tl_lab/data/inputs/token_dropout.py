@@ -19,13 +19,13 @@ Replacement = Literal["unknown", "mask", "hidden"]
 
 
 class TokenDropout(RandomChange):
-    """Drop each token of a training text with the same probability; special tokens remain.
+    """Drop each token of a training text with the same probability, except special tokens.
 
     Args:
-        share: the probability, in [0, 1).
-        replacement: of dropped tokens: ``unknown``, the tokeniser's token for unknown words; ``mask``, its
-            mask token; or ``hidden``: the attention mask excludes the token, except the first one of a text that
-            would otherwise lose all.
+        share: probability, in [0, 1).
+        replacement: what replaces dropped tokens: ``unknown``, the tokeniser's unknown token; ``mask``, its mask
+            token; or ``hidden``, which excludes dropped tokens by the attention mask, but keeps the first token of a
+            text that would otherwise lose all.
 
     Raises:
         UserError: an option is out of its range.
@@ -47,10 +47,10 @@ class TokenDropout(RandomChange):
         self._special, self._substitute = frozenset[int](), cast("int | None", None)
 
     def use(self, spec: InputSpec) -> None:
-        """Read the ids of special tokens and of the replacement.
+        """Set the ids of special tokens and of the replacement from the backbone's tokeniser.
 
         Raises:
-            UserError: the data are not texts, or the backbone has no such token.
+            UserError: the data are not texts, or the tokeniser has no such token.
         """
         super().use(spec)
         if not self.active:
@@ -63,7 +63,7 @@ class TokenDropout(RandomChange):
             valid.append("hidden")
         if self.replacement not in valid:
             raise UserError(
-                f"augmentation.replacement={self.replacement}: the backbone does not offer it; valid: "
+                f"augmentation.replacement={self.replacement} is not supported by this backbone; valid: "
                 f"{', '.join(valid)}"
             )
         self._substitute = known.get(self.replacement)
@@ -74,7 +74,7 @@ class TokenDropout(RandomChange):
 
         Args:
             x: ``ids`` and ``mask``, ``(B, L)``; other tensors are returned unchanged.
-            draw: CPU generator of all random numbers, the same on every device.
+            draw: CPU generator of all random numbers, which are the same on every device.
         """
         if not self.active:
             return dict(x)
@@ -91,9 +91,9 @@ def drop_tokens(x: Mapping[str, Tensor], dropped: Tensor, substitute: int | None
 
     Args:
         x: ``ids`` and ``mask``, ``(B, L)``; other tensors are returned unchanged.
-        dropped: the tokens, ``(B, L)``, boolean; padding is ignored.
-        substitute: the id that replaces them; None to exclude them from the mask, which keeps the first token of a
-            text without any other.
+        dropped: which tokens to drop, ``(B, L)``, boolean; padding is ignored.
+        substitute: id that replaces them; None to exclude them from the mask, except the first token of a text that
+            would otherwise lose all.
 
     Returns:
         New tensors; ``x`` is unchanged.

@@ -1,4 +1,4 @@
-"""Tokenisers: those of text encoders, and the words of word vectors."""
+"""Tokenisers of text encoders and of word vectors."""
 
 import functools
 import hashlib
@@ -13,7 +13,7 @@ from tl_lab.errors import UserError
 __all__ = ["Encoded", "FastTokeniser", "Text", "Tokeniser", "Words", "tokeniser_from"]
 
 Text = str | tuple[str, str]
-"""A text, or a pair of texts (a sentence and a hypothesis)."""
+"""A text, or a pair of texts (for example a sentence and a hypothesis)."""
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 _KINDS: dict[str, type["Tokeniser"]] = {}
 
@@ -22,8 +22,8 @@ class Encoded(NamedTuple):
     """Texts as token ids.
 
     Attributes:
-        ids: of the tokens of each text.
-        types: for pairs, 0 for tokens of the first text and 1 for those of the second; otherwise empty.
+        ids: ids of the tokens of each text.
+        types: for pairs: 0 at tokens of the first text, 1 at those of the second; otherwise empty.
         shortened: whether each text was cut.
         unknown: number of tokens outside the vocabulary.
         tokens: total number of tokens, including special ones.
@@ -45,18 +45,18 @@ class Tokeniser(ABC):
     """Converts strings to token ids; checkpoints store it as plain values."""
 
     kind: ClassVar[str]
-    """Its name in checkpoints."""
+    """Name of the class in checkpoints."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         _KINDS.setdefault(cls.kind, cls)
 
     mask_id: int | None = None
-    """The id of the mask token, if there is one."""
+    """Id of the mask token, if there is one."""
     unknown_id: int | None = None
-    """The id of parts of a text outside the vocabulary, if there is one."""
+    """Id of the unknown token, which replaces parts of a text outside the vocabulary, if there is one."""
     special_ids: frozenset[int] = frozenset()
-    """Ids that represent no part of a text."""
+    """Ids of special tokens, which do not represent a part of a text."""
 
     @property
     @abstractmethod
@@ -78,7 +78,7 @@ class Tokeniser(ABC):
 
     @functools.cached_property
     def digest(self) -> str:
-        """Identify the tokeniser: equal ones have equal digests, sixteen hexadecimal digits."""
+        """Hash of the state, sixteen hexadecimal digits; equal tokenisers have the same digest."""
         return hashlib.sha256(repr(sorted(self.state().items())).encode()).hexdigest()[:16]
 
     def __eq__(self, other: object) -> bool:
@@ -98,7 +98,7 @@ def tokeniser_from(state: Mapping[str, Any]) -> Tokeniser:
         UserError: its kind is unknown.
     """
     if state["kind"] not in _KINDS:
-        raise UserError(f"there is no tokeniser of the kind {state['kind']!r}; valid: {', '.join(sorted(_KINDS))}")
+        raise UserError(f"unknown kind of tokeniser {state['kind']!r}; valid: {', '.join(sorted(_KINDS))}")
     return _KINDS[state["kind"]].from_state(state)
 
 
@@ -107,7 +107,7 @@ class FastTokeniser(Tokeniser):
     """A tokeniser of the library ``tokenizers``, as distributed with encoders.
 
     Args:
-        definition: its whole definition in JSON, the content of a ``tokenizer.json``.
+        definition: the content of its ``tokenizer.json``.
     """
 
     kind: ClassVar[str] = "fast"
@@ -129,23 +129,23 @@ class FastTokeniser(Tokeniser):
 
     @functools.cached_property
     def mask_id(self) -> int | None:  # type: ignore[override]  # a constant elsewhere
-        """The id of the mask token, if there is one."""
+        """Id of the mask token, if there is one."""
         found = (self._backend.token_to_id(token) for token in ("[MASK]", "<mask>"))
         return next((number for number in found if number is not None), None)
 
     @functools.cached_property
     def unknown_id(self) -> int | None:  # type: ignore[override]  # a constant elsewhere
-        """The id of parts of a text outside the vocabulary, if there is one."""
+        """Id of the unknown token, which replaces parts of a text outside the vocabulary, if there is one."""
         unknown = getattr(self._backend.model, "unk_token", None)
         return None if unknown is None else self._backend.token_to_id(unknown)
 
     @functools.cached_property
     def special_ids(self) -> frozenset[int]:  # type: ignore[override]  # a constant elsewhere
-        """Ids of special tokens, which represent no part of a text."""
+        """Ids of special tokens, which do not represent a part of a text."""
         return frozenset(number for number, one in self._backend.get_added_tokens_decoder().items() if one.special)
 
     def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
-        """Tokenise; for a pair, the longer text is cut first."""
+        """Tokenise texts or pairs of texts; if a pair is too long, its longer text is cut first."""
         backend = self._backend
         backend.no_padding()
         backend.enable_truncation(max_length)
@@ -165,11 +165,11 @@ class FastTokeniser(Tokeniser):
         """Tokenise a text that is already split into words.
 
         Args:
-            words: of one text.
+            words: words of one text.
             max_length: largest number of tokens, including special ones.
 
         Returns:
-            Ids, and the number of the word of each token; None for special ones.
+            Ids, and for each token the number of its word, or None for special tokens.
         """
         backend = self._backend
         backend.no_padding()
@@ -184,13 +184,13 @@ class FastTokeniser(Tokeniser):
         return list(backend.encode(text, add_special_tokens=False).ids)
 
     def whole(self, text: str) -> list[int]:
-        """Tokenise a text of any length, with leading special tokens (a language model's start)."""
+        """Tokenise a text of any length, with special tokens (such as a language model's start token)."""
         backend = self._backend
         backend.no_truncation()
         return list(backend.encode(text).ids)
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """Decode tokens to text, without special ones."""
+        """Decode tokens to text, without special tokens."""
         return str(self._backend.decode(list(ids)))
 
     def encode_passage(
@@ -199,12 +199,12 @@ class FastTokeniser(Tokeniser):
         """Tokenise a question and a passage that are split into words; a long passage is cut.
 
         Args:
-            question: its words.
-            words: of the passage.
-            max_length: largest number of tokens, including special ones; questions are cut to a quarter of it.
+            question: words of the question, which is cut to ``max_length // 4`` words.
+            words: words of the passage.
+            max_length: largest number of tokens, including special ones.
 
         Returns:
-            Ids, types, and the number of the passage's word for each token; None for all other tokens.
+            Ids, types, and for each token the number of its word in the passage, or None for all other tokens.
         """
         backend = self._backend
         backend.no_padding()
@@ -227,7 +227,7 @@ class FastTokeniser(Tokeniser):
 class Words(Tokeniser):
     """Lower-case words and punctuation, numbered by their position in a list.
 
-    Id 0 pads shorter texts, 1 is the id of unknown words, and the words follow from 2.
+    Id 0 is the padding, 1 stands for unknown words, and the ids of words start at 2.
 
     Args:
         words: the list, in the order of the vectors.
@@ -235,7 +235,7 @@ class Words(Tokeniser):
 
     kind: ClassVar[str] = "words"
     RESERVED: ClassVar[int] = 2
-    """Ids before that of the first word."""
+    """Number of ids before that of the first word."""
     unknown_id = 1
     special_ids = frozenset({0})
 
@@ -243,7 +243,8 @@ class Words(Tokeniser):
 
     @functools.cached_property
     def _numbers(self) -> dict[str, int]:
-        return {word: self.RESERVED + i for i, word in reversed(list(enumerate(self.words)))}  # the first of equals
+        # reversed, so that the first of several equal words counts
+        return {word: self.RESERVED + i for i, word in reversed(list(enumerate(self.words)))}
 
     @property
     def size(self) -> int:
@@ -251,7 +252,7 @@ class Words(Tokeniser):
         return len(self.words) + self.RESERVED
 
     def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
-        """Look up every word; a pair is treated as one text, and a text without words as one unknown word."""
+        """Look up every word; a pair is treated as one text, and a text without words as a single unknown word."""
         numbers = self._numbers
         whole = [text if isinstance(text, str) else " ".join(text) for text in texts]
         rows = [[numbers.get(word, 1) for word in _WORD.findall(text.lower())] or [1] for text in whole]
@@ -260,7 +261,7 @@ class Words(Tokeniser):
         return Encoded(ids, [], shortened, sum(row.count(1) for row in ids), sum(map(len, ids)))
 
     def state(self) -> dict[str, Any]:
-        """Return the words, in one string."""
+        """Return the words as one string."""
         return {"kind": self.kind, "words": "\n".join(self.words)}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Sequences of token ids, with a mask that excludes padding."""
+"""Text inputs: sequences of token ids, with a mask that excludes padding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class TokenSpec(InputSpec):
     Pairs of texts also have ``types``: 0 at tokens of the first text, 1 at those of the second.
 
     Args:
-        vocabulary: number of ids, including the padding's.
+        vocabulary: number of ids, including that of the padding.
         max_length: largest L; longer sequences are cut.
         padding_id: id of the padding.
-        tokeniser: converts strings to ids; None if the data are ids.
+        tokeniser: converts strings to ids; None if the data are ids already.
     """
 
     modality: ClassVar[str] = "text"
@@ -36,12 +36,12 @@ class TokenSpec(InputSpec):
 
     @property
     def padding(self) -> Mapping[str, float]:  # type: ignore[override]  # a constant elsewhere
-        """Pad ids with the padding's id, the mask with 0."""
+        """Padding values: the padding's id for ids, 0 for the mask."""
         return {"ids": self.padding_id, "mask": 0}
 
     @property
     def shortens(self) -> bool:  # type: ignore[override]  # a constant elsewhere
-        """Whether batches are shortened: true for texts, false for data that are ids."""
+        """Whether batches are shortened: true for texts, false for data that are ids already."""
         return self.tokeniser is not None
 
     def encode(self, texts: Sequence[Text]) -> Encoded:
@@ -50,11 +50,11 @@ class TokenSpec(InputSpec):
         return self.tokeniser.encode(texts, self.max_length)
 
     def fit(self, raw: Any) -> Inputs:
-        """Cut sequences to the length, and pad shorter ones to the longest of the batch.
+        """Cut sequences to ``max_length``, and pad them to the longest of the batch.
 
         Args:
-            raw: texts, or pairs of them, if there is a tokeniser; ids of each sequence; or named tensors made
-                from them.
+            raw: texts or pairs of texts, if there is a tokeniser; or the ids of each sequence; or named tensors of
+                ids, which are only cut.
         """
         if isinstance(raw, Mapping):
             return {name: tensor[..., : self.max_length] for name, tensor in raw.items()}
@@ -64,11 +64,11 @@ class TokenSpec(InputSpec):
         return self.padded([list(row)[: self.max_length] for row in raw])
 
     def padded(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] = ()) -> dict[str, Tensor]:
-        """Convert sequences to tensors, padded to the longest.
+        """Convert sequences to named tensors ``(N, L)``, padded to the longest.
 
         Args:
             rows: ids of each sequence.
-            types: of each token, if the sequences are pairs.
+            types: segment of each token (0 or 1), if the sequences are pairs.
         """
         longest = max(map(len, rows))
         filled = {"ids": (rows, self.padding_id), "mask": ([[1] * len(row) for row in rows], 0)}
@@ -79,7 +79,7 @@ class TokenSpec(InputSpec):
         }
 
     def shorten(self, x: Inputs) -> Inputs:
-        """Cut the padding common to all sequences of a batch.
+        """Remove the padding that all sequences of a batch have in common.
 
         Args:
             x: named tensors, ``(..., L)``.
@@ -91,14 +91,14 @@ class TokenSpec(InputSpec):
         return {name: tensor[..., :length] for name, tensor in x.items()}
 
     def state(self) -> dict[str, Any]:
-        """Return vocabulary, length and padding, and the tokeniser if there is one."""
+        """Return vocabulary size, length, padding and, if there is one, the tokeniser as plain values."""
         numbers = {"vocabulary": self.vocabulary, "max_length": self.max_length, "padding_id": self.padding_id}
-        said = {} if self.tokeniser is None else {"tokeniser": self.tokeniser.state()}
-        return {"modality": self.modality, **numbers, **said}
+        tokeniser = {} if self.tokeniser is None else {"tokeniser": self.tokeniser.state()}
+        return {"modality": self.modality, **numbers, **tokeniser}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Build the spec from vocabulary, length, padding and tokeniser."""
+        """Build the spec from the result of :meth:`state`."""
         numbers = {name: int(value) for name, value in state.items() if name not in ("modality", "tokeniser")}
         return cls(**numbers, tokeniser=tokeniser_from(state["tokeniser"]) if "tokeniser" in state else None)
 

@@ -1,4 +1,4 @@
-"""Vectors: rows of numbers."""
+"""Vector inputs: rows of numbers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,11 +28,11 @@ class VectorSpec(InputSpec):
         return raw.float()
 
     def mismatch(self, shape: tuple[int, ...]) -> str:
-        """Refuse images, and vectors of another length."""
+        """Reject images, and vectors of another length."""
         if shape[1:] != (1, 1):
-            return f"it takes vectors, and the data are images of {shape[1]}x{shape[2]} pixels"
+            return f"it takes vectors, but the data are images of {shape[1]}x{shape[2]} pixels"
         if shape[0] != self.length:
-            return f"it takes vectors of length {self.length}, and the data's have length {shape[0]}"
+            return f"it takes vectors of length {self.length}, but the data have length {shape[0]}"
         return ""
 
     def state(self) -> dict[str, Any]:

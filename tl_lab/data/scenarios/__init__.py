@@ -1,1 +1,1 @@
-"""Scenarios: pairs of domains, streams of tasks, episodes; each supports any labelled set."""
+"""Scenarios built from labelled sets: pairs of domains, several sources, streams of tasks, and episodes."""

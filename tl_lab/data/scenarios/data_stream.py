@@ -1,4 +1,4 @@
-"""A stream of whole data sets: how training on each set affects the earlier ones."""
+"""A task stream in which each task is a data set."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,18 +17,18 @@ __all__ = ["DataStream"]
 class DataStream(TaskStream):
     """Train on several labelled sets, or several pairs of domains, one after the other.
 
-    Sizes and channels are unified by the backbone's declared input, which is built for the largest images
-    and the most channels.
+    Images of all sets are converted to the backbone's input format. A backbone built for the data takes the size of
+    the largest images and the largest number of channels.
 
     Args:
-        datasets: names of choices of data, built with the values in their files, or nodes of the configuration; in the
-            order of training.
-        options: see :class:`~tl_lab.data.scenarios.stream.TaskStream`. ``scenario=task`` gives each set a separate
-            head, ``domain`` a shared one by the number of the class; ``class`` distinguishes the classes of all
-            sets.
+        datasets: the sets in the order of training: names of data choices, built with the values in their files, or
+            configuration nodes.
+        options: see :class:`~tl_lab.data.scenarios.stream.TaskStream`. With ``scenario=task`` each set has a separate
+            head; with ``domain`` all sets share one head, where classes of the same number share an output; ``class``
+            distinguishes the classes of all sets.
 
     Raises:
-        UserError: fewer than two sets, an unknown name, a mix of sets and pairs, a nested stream.
+        UserError: there are fewer than two sets, an unknown name, both sets and pairs, or a nested stream.
     """
 
     inner = "datasets"
@@ -36,12 +36,14 @@ class DataStream(TaskStream):
     def __init__(self, *, datasets: Sequence[Any], **options: Any) -> None:
         super().__init__(**options)
         if isinstance(datasets, str) or len(datasets) < 2:
-            raise UserError(f"data.datasets must list two sets or more, as in [mnist,fashion_mnist], not {datasets!r}")
+            raise UserError(f"data.datasets must list at least two sets, as in [mnist,fashion_mnist], not {datasets!r}")
         self.given = [one if isinstance(one, str) else type(one).__name__ for one in datasets]
         self.modules = [build_inner(one, self.seed) for one in datasets]
         pairs = [isinstance(module, DomainPair) for module in self.modules]
         if any(pairs) and not all(pairs):
-            raise UserError(f"data.datasets are labelled sets or pairs of domains, not both: {', '.join(self.given)}")
+            raise UserError(
+                f"data.datasets must be all labelled sets or all pairs of domains, not both: {', '.join(self.given)}"
+            )
         if any(isinstance(module, TaskStream) for module in self.modules):
             raise UserError(f"data.datasets must be sets, not streams: {', '.join(self.given)}")
 
@@ -53,10 +55,10 @@ class DataStream(TaskStream):
         return tasks
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets; the backbone is built for the largest number of channels, height and width among them."""
+        """Read the sets, and set the shape to their largest number of channels, height and width."""
         super().load(request)
         inputs = [self.sets[self.train_name(k)].x for k in range(self.num_tasks)]
-        # the size of data on disk is given by their options
+        # the options of data on disk determine their size
         shapes = [
             sample_shape(x) if in_memory(x) else module.shape for x, module in zip(inputs, self.modules, strict=True)
         ]
@@ -67,5 +69,5 @@ class DataStream(TaskStream):
         self._shape = max(s[0] for s in whole), max(s[1] for s in whole), max(s[2] for s in whole)
 
     def describe_order(self) -> str:
-        """Report the sets in their order."""
+        """Return the names of the sets in order."""
         return ", ".join(self.given)

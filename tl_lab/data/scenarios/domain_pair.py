@@ -1,4 +1,4 @@
-"""A pair of domains: a labelled source, and a target whose labels are used for scoring only."""
+"""A pair of domains: a labelled source, and a target whose labels are used only for scoring."""
 
 from typing import Any, Literal
 
@@ -12,21 +12,25 @@ from tl_lab.errors import UserError
 
 __all__ = ["DomainPair"]
 
-_ORACLE_VAL_SHARE = 0.1  # of a revealed target's training part, for selecting its checkpoint
+_ORACLE_VAL_SHARE = 0.1  # share of the target's training part that selects the checkpoint of an oracle
 
 
 class DomainPair(DataModule):
     """A labelled source and a target whose labels are used only for the final score.
 
-    Sets: ``source/train``, ``source/val``, ``source/test``, ``target/train`` (no labels), and ``target/test``
-    if labels exist. A subclass's :meth:`read` returns ``target/train`` with labels if they are known; after
-    :meth:`load` only an oracle, which is marked as such, can access them.
+    The sets are ``source/train``, ``source/val``, ``source/test``, ``target/train`` (without labels) and, if labels
+    exist, ``target/test``. The method :meth:`read` of a subclass returns ``target/train`` with its labels, if they are
+    known. :meth:`load` removes them, except for an oracle run, whose results are marked as such.
 
     Args:
         protocol: ``inductive``: the target is scored on samples that are not used in training; ``transductive``: all
-            its samples are used without labels for training, and scored.
-        match: convert domains of different sizes or channels to one input; False refuses them.
+            of its samples are used for training, without labels, and are scored.
+        match: whether to convert domains of different sizes or channels to a common input format; False rejects them.
         options: keyword arguments of :class:`DataModule`.
+
+    Raises:
+        UserError: the protocol is unknown; from :meth:`load`: the inputs of the domains cannot be converted, or an
+            oracle run finds no target labels.
     """
 
     traits = frozenset({"labels", "target"})
@@ -54,7 +58,7 @@ class DomainPair(DataModule):
         if self.protocol == "transductive" and "target/test" in sets:
             whole = Samples.concatenate([sets["target/train"], sets["target/test"]])
             sets["target/train"] = whole
-            if whole.y is not None:  # else only the test part can be scored
+            if whole.y is not None:  # otherwise only the test part can be scored
                 sets["target/test"] = whole
         if not self.request.reveals_target:
             sets["target/train"] = sets["target/train"].without_labels()
@@ -77,21 +81,21 @@ class DomainPair(DataModule):
         if len(set(shapes.values())) < 2:
             return
         source, target = shapes["source"], shapes["target"]
-        said = f"the source's samples are {_say(source)}, the target's {_say(target)}"
+        shapes_text = f"the source's samples are {_say(source)}, the target's are {_say(target)}"
         if len(source) != len(target) or len(source) == 1:
-            raise UserError(f"{said}: they cannot be converted to one input")
+            raise UserError(f"{shapes_text}: they cannot be converted to a common input format")
         if not self.match:
-            raise UserError(f"{said}, and data.match=false forbids converting them")
+            raise UserError(f"{shapes_text}, and data.match=false forbids their conversion")
 
     @property
     def val_names(self) -> list[str]:
-        """The source's validation set, and the target's training part for scores that need no labels."""
+        """Names of the source's validation set and of the target's training part, which gets label-free scores."""
         names = ["source/val", "target/val" if self.request.reveals_target else "target/train"]
         return [*names, "target/test"] if self.request.tracks_oracle and "target/test" in self.sets else names
 
     @property
     def test_names(self) -> list[str]:
-        """The test set of the source and, if it has labels, of the target."""
+        """Names of the test sets of the source and, if it has labels, of the target."""
         return [name for name in ("source/test", "target/test") if name in self.sets]
 
     def facts(self) -> dict[str, str]:
@@ -103,7 +107,7 @@ class DomainPair(DataModule):
         source = self.train_loader(self.primary)
         if not self.request.adapts:
             return source
-        size = source.order.size  # a source smaller than a batch also limits the target's half
+        size = source.order.size  # if the source is smaller than a batch, the target's batches are equally small
         return PairLoader(source, self.train_loader("target/train", num_batches=len(source), batch_size=size))
 
 

@@ -1,4 +1,4 @@
-"""Episodes drawn as index tensors: a function of (seed, set, epoch, number of the episode) only."""
+"""Draw episodes as index tensors, which depend only on seed, set, epoch and number of the episode."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from tl_lab.randomness import generator
 
 __all__ = ["ClassIndex", "EpisodeLoader", "EpisodeSize", "EpisodeSource", "draw_episodes"]
 
-_BLOCK = 50  # episodes drawn at once; fixed, so that a longer test starts with the episodes of a shorter one
+_BLOCK = 50  # number of episodes drawn at once; constant, so that a longer test starts with those of a shorter one
 
 
 class EpisodeOptions(TypedDict):
-    """The configured size of an episode."""
+    """Options for the size of an episode."""
 
     way: Several
     shot: Count
@@ -36,8 +36,8 @@ class EpisodeSize:
 
     Args:
         way: number of classes N, at least 2.
-        shot: labelled support images of each class, K, at least 1.
-        queries: query images of each class, Q, at least 1.
+        shot: number of labelled support samples of each class, K, at least 1.
+        queries: number of query samples of each class, Q, at least 1.
     """
 
     way: int
@@ -49,8 +49,8 @@ class EpisodeSize:
         """Read ``{way, shot, queries}`` from the configuration.
 
         Args:
-            name: of the option, for messages.
-            node: as configured.
+            name: name of the option, for messages.
+            node: its value in the configuration.
 
         Raises:
             UserError: a key is missing, unknown or too small.
@@ -66,12 +66,12 @@ class EpisodeSize:
 
     @property
     def per_class(self) -> int:
-        """Images of each class, K + Q."""
+        """Number of samples of each class, K + Q."""
         return self.shot + self.queries
 
     @property
     def images(self) -> int:
-        """Images of an episode, N (K + Q)."""
+        """Number of samples in an episode, N (K + Q)."""
         return self.way * self.per_class
 
     def __str__(self) -> str:
@@ -79,15 +79,15 @@ class EpisodeSize:
 
 
 class ClassIndex:
-    """Positions of the images of each class in a set.
+    """Positions of the samples of each class in a set.
 
     Args:
         y: classes, ``(N,)``, int64, in 0 to C - 1.
         num_classes: number of classes C.
 
     Attributes:
-        counts: images of each class, ``(C,)``.
-        positions: the set's positions ordered by class, ``(N,)``; those of class c begin at ``starts[c]``.
+        counts: number of samples of each class, ``(C,)``.
+        positions: positions in the set, sorted by class, ``(N,)``; those of class c begin at ``starts[c]``.
     """
 
     def __init__(self, y: Tensor, num_classes: int) -> None:
@@ -97,14 +97,14 @@ class ClassIndex:
         self.starts = self.counts.cumsum(0) - self.counts
 
     def check(self, name: str, size: EpisodeSize) -> None:
-        """Refuse a set that is too small for its episodes.
+        """Check that a set is large enough for its episodes.
 
         Args:
-            name: of the set.
-            size: of the episodes.
+            name: name of the set.
+            size: size of the episodes.
 
         Raises:
-            UserError: fewer classes than ways, or a class with fewer images than shots and queries.
+            UserError: there are fewer than N classes, or a class has fewer than K + Q samples.
         """
         if len(self.counts) < size.way:
             raise UserError(
@@ -114,28 +114,28 @@ class ClassIndex:
         short = self.counts < size.per_class
         if short.any():
             raise UserError(
-                f"an episode takes {size.shot} + {size.queries} = {size.per_class} different images of a class, and "
-                f"{int(short.sum())} of the {len(self.counts)} classes of the set {name!r} have fewer, down to "
-                f"{int(self.counts.min())}: lower data.{_part(name)}.shot or data.{_part(name)}.queries"
+                f"an episode needs {size.shot} + {size.queries} = {size.per_class} different samples of a class, but "
+                f"{int(short.sum())} of the {len(self.counts)} classes of the set {name!r} have fewer (at least "
+                f"{int(self.counts.min())}): lower data.{_part(name)}.shot or data.{_part(name)}.queries"
             )
 
 
 def draw_episodes(classes: ClassIndex, size: EpisodeSize, seed: int, name: str, epoch: int, block: int) -> Tensor:
-    """Draw a block of episodes: N classes each, and K + Q images of each class, without repetition.
+    """Draw a block of episodes, each with N classes and K + Q samples of each class, without repetition.
 
     Args:
-        classes: of the set, large enough (see :meth:`ClassIndex.check`).
-        size: of the episodes.
+        classes: classes of the set, large enough (see :meth:`ClassIndex.check`).
+        size: size of the episodes.
         seed: the run's seed.
-        name: of the set.
-        epoch: of training; 0 for validation and test.
+        name: name of the set.
+        epoch: number of the training epoch; 0 for validation and test.
         block: number of the block of 50 episodes, counted from 0.
 
     Returns:
         Positions in the set, ``(50, N, K + Q)``, int64, on the CPU.
     """
     draw = generator(seed, "episodes", name, epoch, block)
-    # the indices of the largest random numbers are a random choice in random order
+    # the indices of the N largest of C random numbers are a random choice of N classes
     chosen = torch.rand(_BLOCK, len(classes.counts), generator=draw).topk(size.way, dim=1).indices
     counts = classes.counts[chosen]  # (50, N)
     largest = int(classes.counts.max())
@@ -147,7 +147,7 @@ def draw_episodes(classes: ClassIndex, size: EpisodeSize, seed: int, name: str, 
 
 
 class EpisodeSource(Protocol):
-    """Source of episodes: sets whose classes are indexed, on a device."""
+    """Data module from whose sets episodes are drawn."""
 
     device: torch.device
     waiting: Waiting
@@ -156,21 +156,21 @@ class EpisodeSource(Protocol):
         """Return the size of a set's episodes."""
 
     def class_index(self, name: str) -> ClassIndex:
-        """Find the positions of the samples of each class of a set."""
+        """Return the positions of the samples of each class of a set."""
 
     def inputs_at(self, name: str, index: Tensor, draw: torch.Generator | None = None) -> Inputs:
-        """Return prepared inputs of a set, ``(B, ...)``."""
+        """Return inputs of a set, ``(B, ...)``, converted to the backbone's input format."""
 
 
 class EpisodeLoader:
-    """Loader of the episodes of one set, several at once, indexed from tensors on the device.
+    """Loader of batches of episodes of one set.
 
     Args:
         data: the data module of the set.
-        name: of the set.
-        order: assignment of episodes to steps and processes, which determines the epoch of training.
-        training: whether to augment the images.
-        target: loader of another domain's images for each step's episodes; None for none.
+        name: name of the set.
+        order: assignment of episodes to steps and processes.
+        training: whether to augment the inputs, and to draw new episodes in each epoch.
+        target: loader of as many samples of another domain as each step has; None for none.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class EpisodeLoader:
             for k in (self.size.shot, self.size.queries)
         }
         self.epoch = 0
-        self.sampler, self.batch_sampler = self, None  # Lightning sets the epoch of any attribute called sampler
+        self.sampler, self.batch_sampler = self, None  # Lightning calls set_epoch of an attribute called sampler
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass; the episodes of an evaluation are the same in every epoch."""
@@ -209,7 +209,7 @@ class EpisodeLoader:
             yield self._cut(index, draw)._replace(number=number)
 
     def indices(self) -> Iterator[Tensor]:
-        """Yield the positions of each step's episodes, ``(E, N, K + Q)``, on the device."""
+        """Yield the positions of the samples of each step's episodes, ``(E, N, K + Q)``, on the device."""
         blocks: dict[int, Tensor] = {}
         for numbers in self.order.epoch(0):
             needed = numbers // _BLOCK

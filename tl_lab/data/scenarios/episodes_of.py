@@ -1,4 +1,4 @@
-"""Episodes from any labelled set, by splitting its classes."""
+"""Episodes from any labelled set, whose classes are divided among training, validation and test."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -19,19 +19,19 @@ __all__ = ["EpisodesOf"]
 
 
 class EpisodesOf(EpisodicData):
-    """Divide the classes of a labelled set among training, validation and test, at random by seed.
+    """Divide the classes of a labelled set among training, validation and test, at random by the seed.
 
-    All images of a class go to the same part, independent of the original split. For a pair of domains, the
-    source's classes are divided; its unlabelled target images stay whole, and target episodes are drawn from the test
-    classes of the labelled target.
+    All samples of a class go to the same part, independent of the original split. For a pair of domains, the source's
+    classes are divided. The unlabelled target samples are not divided, and target episodes are drawn from the samples
+    of the test classes in the labelled target.
 
     Args:
         of: the set, in memory or on disk, or the pair of domains; classes may differ in size.
-        class_shares: of the classes, for training, validation and test, each above 0.
+        class_shares: shares of the classes for training, validation and test, each above 0.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
 
     Raises:
-        UserError: a stream of tasks or another episodic set, or too few classes.
+        UserError: the data are a task stream, episodic or not single-label, or have too few classes.
     """
 
     def __init__(
@@ -45,21 +45,23 @@ class EpisodesOf(EpisodicData):
         if isinstance(of, TaskStream | EpisodicData):
             raise UserError(f"data.of must be a labelled set or a pair of domains, not {type(of).__name__}")
         if not of.problem_kind.numbers_outputs:
-            raise UserError(f"data.of must be single-label data, whose classes make episodes, not {type(of).__name__}")
+            raise UserError(
+                f"data.of must be single-label data, because episodes are drawn by class, not {type(of).__name__}"
+            )
         if len(class_shares) != 3:
-            raise UserError(f"data.class_shares must be three numbers (training, validation, test): {class_shares}")
+            raise UserError(f"data.class_shares must be three numbers (training, validation, test), not {class_shares}")
         self.of, self.class_shares = of, (class_shares[0], class_shares[1], class_shares[2])
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
-        """Use the modality of the set."""
+        """Return the modality of the set."""
         from tl_lab.data.scenarios.inner import inner_modalities
 
         return inner_modalities([node["of"]])[0]
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Add the target of a pair."""
+        """Return the traits, with a target for a pair of domains."""
         from tl_lab.data.scenarios.inner import inner_classes
 
         paired = all(issubclass(kind, DomainPair) for kind in inner_classes([node["of"]]))

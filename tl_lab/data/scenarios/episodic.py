@@ -1,4 +1,4 @@
-"""Few-shot learning's data: sets with disjoint classes, served as episodes."""
+"""Data for few-shot learning: sets with disjoint classes, served as episodes."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -22,30 +22,30 @@ __all__ = ["EpisodicData"]
 class EpisodicData(DataModule):
     """Sets ``train``, ``val`` and ``test`` with disjoint classes, from which episodes are drawn.
 
-    Labels of each set number its own classes from 0. With a second domain the sets are ``source/train``,
-    ``source/val`` and ``source/test``, ``target/train`` (images without labels, included in training episodes if a
+    The labels of each set number its own classes from 0. With a second domain, the sets are ``source/train``,
+    ``source/val``, ``source/test``, ``target/train`` (unlabelled samples, which are added to training episodes if a
     run adapts) and ``target/test``, whose classes do not occur in any training set.
 
-    A strategy that trains on ordinary batches gets those of the training classes, and is scored on episodes.
+    A strategy that trains on ordinary batches gets batches of the training classes, and is scored on episodes.
 
     A subclass implements :meth:`read`, which sets :attr:`classes`.
 
     Args:
         train: ``way``, ``shot`` and ``queries`` of a training episode (see
             :class:`~tl_lab.data.scenarios.episodes.EpisodeSize`).
-        test: likewise, for validation and test.
+        test: the same for validation and test episodes.
         episodes_per_step: training episodes per step, over all processes.
         episodes_per_epoch: training episodes per epoch, a multiple of ``episodes_per_step``.
-        val_episodes: episodes of each validation set.
-        test_episodes: episodes of each test set.
-        options: see :class:`~tl_lab.data.base.DataModule`; ``batch_size`` and ``batches_per_epoch`` are those of
-            ordinary batches. ``eval_batch_size`` images are computed at a time, in whole episodes.
+        val_episodes: number of episodes of each validation set.
+        test_episodes: number of episodes of each test set.
+        options: see :class:`~tl_lab.data.base.DataModule`. ``batch_size`` and ``batches_per_epoch`` apply to ordinary
+            batches. An evaluation batch contains as many whole episodes as fit into ``eval_batch_size`` samples.
 
     Attributes:
-        classes: the names of each labelled set's classes, by label.
+        classes: class names of each labelled set, in the order of the labels.
 
     Raises:
-        UserError: for sizes out of range, and from :meth:`load` for sets too small for them.
+        UserError: an option is out of its range; from :meth:`load`: a set is too small for its episodes.
     """
 
     traits = frozenset({"labels", "episodes"})
@@ -69,13 +69,13 @@ class EpisodicData(DataModule):
         self.episode["test"] = EpisodeSize.from_node("data.test", test)
         if episodes_per_step < 1 or episodes_per_epoch < 1 or episodes_per_epoch % episodes_per_step:
             raise UserError(
-                f"data.episodes_per_epoch must be a multiple of data.episodes_per_step, which must be at least 1: "
-                f"{episodes_per_epoch} and {episodes_per_step} are not"
+                f"data.episodes_per_epoch must be a multiple of data.episodes_per_step, and both at least 1, not "
+                f"{episodes_per_epoch} and {episodes_per_step}"
             )
         if val_episodes < 2 or test_episodes < 2:
             raise UserError(
-                f"data.val_episodes and data.test_episodes must be at least 2, for an interval, not {val_episodes} "
-                f"and {test_episodes}"
+                f"data.val_episodes and data.test_episodes must be at least 2, so that a confidence interval exists, "
+                f"not {val_episodes} and {test_episodes}"
             )
         self.episodes_per_step, self.episodes_per_epoch = episodes_per_step, episodes_per_epoch
         self.val_episodes, self.test_episodes = val_episodes, test_episodes
@@ -97,14 +97,18 @@ class EpisodicData(DataModule):
 
     @classmethod
     def classes_change(cls, node: Mapping[str, Any]) -> str:
-        """Each episode has classes of its own."""
+        """Explain that each episode has its own classes."""
         return "those of episodes change: use an"
 
     def limited(self, sets: dict[str, Samples]) -> dict[str, Samples]:
-        """Refuse to drop test samples, from all of which episodes are drawn."""
+        """Return the sets unchanged; the number of test samples of episodic data cannot be limited.
+
+        Raises:
+            UserError: ``test_count`` is set.
+        """
         if self.test_count is not None:
             raise UserError(
-                f"data.test_count={self.test_count}: episodes are drawn from all test images; set data.test_episodes"
+                f"data.test_count={self.test_count}: episodes are drawn from all test samples; set data.test_episodes"
             )
         return sets
 
@@ -119,7 +123,7 @@ class EpisodicData(DataModule):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return the background and sizes of the training drawings, to which other drawings are converted."""
+        """Return the reading options, and the background and sizes of training drawings, to convert other drawings."""
         return {**super().reading, **({"ground": self._ground, "form": self._form} if self._ground else {})}
 
     def _classes_in(self, name: str) -> int:
@@ -142,26 +146,26 @@ class EpisodicData(DataModule):
 
     @property
     def has_target(self) -> bool:
-        """Whether training may use another domain's images."""
+        """Whether training may use samples of another domain."""
         return "target/train" in self.sets
 
     @property
     def val_names(self) -> list[str]:
-        """The set that selects checkpoints."""
+        """Name of the set that selects checkpoints."""
         return [name for name in ("val", "source/val") if name in self.sets]
 
     @property
     def test_names(self) -> list[str]:
-        """The test sets, the target's last."""
+        """Names of the test sets, that of the target last."""
         return [name for name in ("test", "source/test", "target/test") if name in self.sets]
 
     @property
     def labelled_scores(self) -> tuple[str, ...]:
-        """Names of the scores of a set of episodes that may select a checkpoint."""
+        """Names of the episode scores that may select a checkpoint."""
         return EPISODIC
 
     def head_width(self, fixed_way: bool = False) -> int:
-        """Return the number of outputs of a head: one per training class, or one per way of a training episode."""
+        """Return the number of outputs of a head: the number of training classes, or of classes in an episode."""
         return self.episode["train"].way if fixed_way else self.num_classes
 
     def size_of(self, name: str) -> EpisodeSize:
@@ -169,7 +173,7 @@ class EpisodicData(DataModule):
         return self.episode["train" if name == self.primary else "test"]
 
     def class_index(self, name: str) -> ClassIndex:
-        """Find the positions of the images of each class of a set."""
+        """Return the positions of the samples of each class of a set."""
         if name not in self._class_indices:
             y = self.sets[name].y
             assert y is not None, f"{name} has no labels to draw episodes by"
@@ -190,7 +194,7 @@ class EpisodicData(DataModule):
         rank, world_size = self._processes()
         if self.episodes_per_step % world_size:
             raise UserError(
-                f"data.episodes_per_step={self.episodes_per_step} cannot be shared among {world_size} processes"
+                f"data.episodes_per_step={self.episodes_per_step} is not divisible by the {world_size} processes"
             )
         order = BatchOrder(
             self.episodes_per_epoch, self.episodes_per_step, seed=self.seed, rank=rank, world_size=world_size
@@ -201,11 +205,11 @@ class EpisodicData(DataModule):
         return EpisodeLoader(self, self.primary, order, training=True, target=target)
 
     def val_dataloader(self) -> list[Any]:
-        """Return the loaders of each validation set's episodes, the same in every epoch."""
+        """Return a loader of the episodes of each validation set, which are the same in every epoch."""
         return [self.episodes(name, self.val_episodes) for name in self.val_names]
 
     def test_dataloader(self) -> list[Any]:
-        """Return the loaders of each test set's episodes."""
+        """Return a loader of the episodes of each test set."""
         return [self.episodes(name, self.test_episodes) for name in self.test_names]
 
     def episodes(self, name: str, count: int) -> EpisodeLoader:

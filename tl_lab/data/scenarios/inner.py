@@ -1,4 +1,4 @@
-"""Data modules nested in others: given as a configuration node, or by the name of a choice."""
+"""Data modules nested in other data modules, given as a configuration node or by the name of a data choice."""
 
 from collections.abc import Iterable
 from typing import Any, cast
@@ -16,29 +16,29 @@ __all__ = ["build_inner", "inner_classes", "inner_modalities", "inner_problems"]
 
 
 def inner_classes(value: Any) -> list[type[DataModule]]:
-    """Find the classes of nested data without building them.
+    """Return the classes of nested data modules without building them.
 
     Args:
-        value: a node with ``_target_``, the name of a choice of data, or a list of these.
+        value: a node with ``_target_``, the name of a data choice, or a list of these.
     """
     return [class_of(node) for node in _nodes(value)]
 
 
 def inner_problems(value: Any) -> list[type[Problem]]:
-    """Find the problem of nested data without building them.
+    """Return the problem of each nested data module without building it.
 
     Args:
-        value: as in :func:`inner_classes`.
+        value: see :func:`inner_classes`.
     """
     nodes = _nodes(value)
     return [kind.problem_for(node) for kind, node in zip(inner_classes(value), nodes, strict=True)]
 
 
 def inner_modalities(value: Any) -> list[str]:
-    """Find the modality of nested data without building them.
+    """Return the modality of each nested data module without building it.
 
     Args:
-        value: as in :func:`inner_classes`.
+        value: see :func:`inner_classes`.
     """
     nodes = _nodes(value)
     return [kind.modality_for(node) for kind, node in zip(inner_classes(value), nodes, strict=True)]
@@ -53,18 +53,16 @@ def build_inner(value: DataModule | str, seed: int) -> DataModule:
     """Return nested data as a module.
 
     Args:
-        value: the module built from a configuration node, or the name of a choice of data, which is built
-            with the values in its file.
-        seed: of the splits of data given by name.
+        value: a module built from a configuration node, or the name of a data choice, which is built with the values
+            in its file.
+        seed: seed for the splits of data given by name.
 
     Raises:
-        UserError: there is no such choice, or the module limits its labels.
+        UserError: the name is unknown, or the module limits its labels.
     """
     if isinstance(value, DataModule):
         if value.labels is not None:
-            raise UserError(
-                f"labels={value.labels} limits data that are used alone, not as a part of others: leave it out"
-            )
+            raise UserError(f"labels={value.labels} is not supported for data nested in other data: leave it out")
         return value
     node = OmegaConf.create({**_node(value), "seed": seed, "augmentation": None})
     module = build_node(cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)))
@@ -79,5 +77,5 @@ def _node(value: Any) -> dict[str, Any]:
     if value not in files:
         raise UserError(f"there is no data={value}; {nearest(value, files)}")
     node = read_node(files[value])
-    # references (the seed) are kept: the caller resolves them
+    # interpolations (the seed) are kept; the caller resolves them
     return {str(key): node._get_node(key) for key in node}

@@ -1,4 +1,4 @@
-"""A stream whose tasks permute the pixels of a set."""
+"""A task stream that permutes the pixels of one set."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,16 +21,16 @@ _MOST_TRIES = 1000
 
 
 class PermutedStream(TaskStream):
-    """Permute the values of the inputs, with a different permutation for each task, the same for training and test.
+    """Permute the values of the inputs, with a different permutation for each task.
 
-    All channels of an image are permuted alike. Permutations act on the network's input (after resizing), are
-    distinct, and follow from the seed.
+    A task's permutation is the same for training and test, and for all channels of an image. Permutations are
+    distinct, are determined by the seed, and are applied to the network's input (after resizing).
 
     Args:
-        of: the set, or the pair of domains, whose both domains are permuted alike.
+        of: the set, or the pair of domains; both domains of a pair are permuted in the same way.
         num_tasks: number of tasks T.
-        first_unchanged: whether the first task uses the set unchanged.
-        pad: rows and columns of zeros added around images first; they are permuted, too.
+        first_unchanged: whether the first task uses the set without permutation.
+        pad: width of a border of zeros, in pixels, added to images before the permutation.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.stream.TaskStream`.
 
     References:
@@ -59,7 +59,7 @@ class PermutedStream(TaskStream):
         self._orders: dict[tuple[int, int], Tensor] = {}
 
     def read_tasks(self) -> list[dict[str, Samples]]:
-        """Read the set once; every task shares it."""
+        """Read the set, which all tasks share."""
         assert self.template is not None
         sets = {name: self._padded(samples) for name, samples in self.template.limited(self.template._read()).items()}
         self.task_classes = [list(self.template.class_names) for _ in range(self.tasks_wanted)]
@@ -69,7 +69,7 @@ class PermutedStream(TaskStream):
         if not self.pad:
             return samples
         if not isinstance(samples.x, Tensor) or samples.x.dim() != 4:
-            raise UserError(f"data.pad is for images in memory, which {type(self.template).__name__} does not have")
+            raise UserError(f"data.pad requires images in memory, which {type(self.template).__name__} does not have")
         return replace(samples, x=F.pad(samples.x, [self.pad] * 4))
 
     def order_of(self, task: int, length: int) -> Tensor:
@@ -77,7 +77,7 @@ class PermutedStream(TaskStream):
         key = (task, length)
         if key not in self._orders:
             earlier = [self.order_of(k, length) for k in range(task)]
-            for tries in range(_MOST_TRIES):  # short inputs have few permutations: repeat the draw until it is new
+            for tries in range(_MOST_TRIES):  # short inputs have few permutations: draw until one is new
                 draw = generator(self.seed, "permutation", length, task, tries)
                 order = torch.randperm(length, generator=draw)
                 if task == 0 and self.first_unchanged:
@@ -90,9 +90,9 @@ class PermutedStream(TaskStream):
         return self._orders[key]
 
     def change(self, task: int) -> Callable[[Tensor], Tensor]:
-        """Permute the positions of ``(B, D)`` or, identically in all channels, of ``(B, C, H, W)``."""
+        """Return the permutation of inputs ``(B, D)`` or, equal for all channels, ``(B, C, H, W)`` for a task."""
 
-        orders: dict[tuple[int, torch.device], Tensor] = {}  # a copy to a GPU in each batch would wait for it
+        orders: dict[tuple[int, torch.device], Tensor] = {}  # copying to a GPU in each batch would synchronise with it
 
         def permute(x: Tensor) -> Tensor:
             flat = x if x.dim() == 2 else x.flatten(2)
@@ -104,6 +104,6 @@ class PermutedStream(TaskStream):
         return permute
 
     def describe_order(self) -> str:
-        """Report the seed of the permutations."""
+        """Return the number of permutations and their seed as text."""
         unchanged = ", the first unchanged" if self.first_unchanged else ""
         return f"{self.tasks_wanted} permutations of seed {self.seed}{unchanged}"

@@ -1,4 +1,4 @@
-"""A stream whose tasks rotate the images of a set by increasing angles."""
+"""A task stream that rotates the images of one set by increasing angles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +18,14 @@ __all__ = ["RotatedStream"]
 
 
 class RotatedStream(TaskStream):
-    """Rotate the images about their centre, by a different angle for each task, the same for training and test.
+    """Rotate the images about their centre, by a different angle for each task.
+
+    The angle is the same for a task's training and test images.
 
     Args:
-        of: the set, or the pair of domains, whose both domains are rotated by the same angle.
+        of: the set, or the pair of domains; both domains of a pair are rotated by the same angle.
         num_tasks: number of tasks T.
-        max_angle: of the last task, in degrees anticlockwise; task k of T (from 0) is rotated by k / T of it.
+        max_angle: rotation of the last task, in degrees anticlockwise; task k of T (from 0) is rotated by k / T of it.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.stream.TaskStream`.
 
     References:
@@ -35,16 +37,16 @@ class RotatedStream(TaskStream):
         if num_tasks < 2:
             raise UserError(f"data.num_tasks must be at least 2, not {num_tasks}")
         if not 0 < abs(max_angle) <= 360:
-            raise UserError(f"data.max_angle must be an angle up to 360 degrees and not 0, not {max_angle}")
+            raise UserError(f"data.max_angle must be in [-360, 360] degrees and not be 0, but is {max_angle}")
         self.template, self.tasks_wanted, self.max_angle = of, num_tasks, max_angle
 
     @property
     def angles(self) -> list[float]:
-        """The tasks' angles in degrees."""
+        """Angle of each task in degrees."""
         return [self.max_angle * k / self.tasks_wanted for k in range(self.tasks_wanted)]
 
     def read_tasks(self) -> list[dict[str, Samples]]:
-        """Read the set once; every task shares it."""
+        """Read the set, which all tasks share."""
         assert self.template is not None
         sets = self.template.limited(self.template._read())
         if any(in_memory(samples.x) and len(sample_shape(samples.x)) != 3 for samples in sets.values()):
@@ -53,12 +55,12 @@ class RotatedStream(TaskStream):
         return [dict(sets) for _ in range(self.tasks_wanted)]
 
     def change(self, task: int) -> Callable[[Tensor], Tensor] | None:
-        """Rotate ``(B, C, H, W)``; pixels from outside take the value of the image's edge."""
+        """Return the rotation of images ``(B, C, H, W)`` for a task; None if its angle is 0."""
         angle = self.angles[task]
         return (lambda x: rotate(x, angle)) if angle else None
 
     def describe_order(self) -> str:
-        """Report the angles."""
+        """Return the angles as text."""
         return ", ".join(f"{angle:g}" for angle in self.angles) + " degrees"
 
 
@@ -66,16 +68,17 @@ def rotate(x: Tensor, degrees: float) -> Tensor:
     """Rotate images about their centre.
 
     Args:
-        x: ``(B, C, H, W)``.
-        degrees: anticlockwise.
+        x: images, ``(B, C, H, W)``.
+        degrees: angle in degrees, anticlockwise.
 
     Returns:
-        The same shape, bilinearly interpolated; places outside the image take the value of its nearest edge.
+        The rotated images, ``(B, C, H, W)``, bilinearly interpolated; positions outside of the original take the value
+        of the nearest edge pixel.
     """
     angle = torch.deg2rad(torch.tensor(degrees, dtype=x.dtype, device=x.device))
     cos, sin, zero = angle.cos(), angle.sin(), angle.new_zeros(())
     ratio = x.shape[-1] / x.shape[-2]
-    # output position -> input position: the inverse rotation, in coordinates that run from -1 to 1 along each side
+    # inverse rotation, from output to input positions, in coordinates from -1 to 1 along each side
     rows = [torch.stack([cos, -sin / ratio, zero]), torch.stack([sin * ratio, cos, zero])]
     grid = F.affine_grid(torch.stack(rows).expand(len(x), 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)

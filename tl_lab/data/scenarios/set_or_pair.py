@@ -1,4 +1,4 @@
-"""A labelled set, or a pair of domains if a target is named."""
+"""A labelled set, or a pair of domains if a target is given."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["SetOrPair"]
 class SetOrPair(DomainPair):
     """Sets ``train``, ``val`` and ``test``; with ``target``, the sets of a :class:`DomainPair`.
 
-    A subclass' :meth:`read` checks :attr:`paired` to determine which sets are needed.
+    The method :meth:`read` of a subclass checks :attr:`paired` to determine which sets are needed.
 
     Args:
         target: name of the domain whose labels are withheld; None for a set without domains.
@@ -37,7 +37,7 @@ class SetOrPair(DomainPair):
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Add the target if one is named."""
+        """Return the traits of a pair if a target is given, and otherwise those of a set."""
         return DomainPair.traits if node.get("target") else cls.traits
 
     def load(self, request: Request | None = None) -> None:
@@ -49,12 +49,12 @@ class SetOrPair(DomainPair):
 
     @property
     def val_names(self) -> list[str]:
-        """The validation set, or those of a pair."""
+        """Name of the validation set, or names of those of a pair."""
         return super().val_names if self.paired else ["val"]
 
     @property
     def test_names(self) -> list[str]:
-        """The test set, or those of a pair."""
+        """Name of the test set, or names of those of a pair."""
         return super().test_names if self.paired else ["test"]
 
     def facts(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Several labelled sources for joint training, optionally with an unlabelled domain and one for tests only."""
+"""Several labelled source domains, optionally with an unlabelled target and a domain used only for testing."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -18,22 +18,23 @@ _RESERVED = ("source", "target")
 
 
 class SeveralSources(DataModule):
-    """Labelled domains whose samples share batches, each with its domain's number.
+    """Labelled domains whose samples are mixed in batches; each sample has the number of its domain.
 
-    Sets: ``train`` and ``val`` join all sources; ``<domain>/val`` and ``<domain>/test`` are those of one source; a
-    held-out domain has ``<domain>/test`` alone, and a target ``target/train`` (without labels) and ``target/test``.
+    The sets ``train`` and ``val`` contain all sources; ``<domain>/val`` and ``<domain>/test`` are those of one source.
+    A held-out domain only has ``<domain>/test``. A target has ``target/train`` (without labels) and ``target/test``.
     :attr:`domain_names` are the sources in the order of their numbers in :attr:`Samples.domain`.
 
-    The mean over all sources' validation samples selects the checkpoint; scores of the held-out domain and the target
-    do not. A leave-one-domain-out data set is a subclass that implements :meth:`read_domains`.
+    The score on the validation samples of all sources selects the checkpoint; the held-out domain and the target are
+    never used for selection. A subclass implements :meth:`read_domains`.
 
     Args:
-        held_out: name of a domain that is tested but not used in training; None for none.
-        target: name of a domain whose training part is used without labels; None for none.
+        held_out: name of a domain that is tested but not used in training; None for no such domain.
+        target: name of a domain whose training part is used without labels; None for no such domain.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:
-        UserError: from :meth:`load`: an unknown domain, or fewer than two sources.
+        UserError: ``held_out`` and ``target`` are the same; from :meth:`load`: an unknown domain, or fewer than two
+            sources.
     """
 
     traits = frozenset({"labels", "domains"})
@@ -41,24 +42,27 @@ class SeveralSources(DataModule):
     def __init__(self, *, held_out: str | None = None, target: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         if held_out is not None and held_out == target:
-            raise UserError(f"data.held_out and data.target are both {target}: a held-out domain is used in tests only")
+            raise UserError(f"data.held_out and data.target are both {target}: a held-out domain is only tested")
         self.held_out, self.target = held_out, target
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Add the target if one is named."""
+        """Return the traits, with a target if one is given."""
         return cls.traits | ({"target"} if node.get("target") else set())
 
     @abstractmethod
     def read_domains(self) -> dict[str, dict[str, Samples]]:
-        """Read ``train``, ``val`` and ``test`` of every domain, by its name; set ``class_names``.
+        """Read the sets ``train``, ``val`` and ``test`` of every domain, and set ``class_names``.
+
+        Returns:
+            The sets of each domain, by the domain's name.
 
         Raises:
-            UserError: files are missing or there are too few samples for the split.
+            UserError: files are missing, or there are too few samples for the split.
         """
 
     def read(self) -> dict[str, Samples]:
-        """Read all domains, and join the sources."""
+        """Read all domains, and combine the sources."""
         domains = self.read_domains()
         for option, name in (("held_out", self.held_out), ("target", self.target)):
             if name is not None and name not in domains:
@@ -87,18 +91,18 @@ class SeveralSources(DataModule):
 
     @property
     def val_names(self) -> list[str]:
-        """All sources together, then each."""
+        """Names of the validation sets: of all sources together, then of each source."""
         return ["val", *(str(SetName(None, name, "val")) for name in self.domain_names)]
 
     @property
     def test_names(self) -> list[str]:
-        """Each source's test set, then that of the held-out domain and of the target."""
+        """Names of the test sets: of each source, then of the held-out domain and of the target."""
         others = [self.held_out] if self.held_out is not None else []
         others += ["target"] if self.has_target else []
         return [str(SetName(None, name, "test")) for name in [*self.domain_names, *others]]
 
     def domain_of(self, name: str) -> str | None:
-        """Return the side of an adaptation to which a set belongs: all sets but the target's are the source."""
+        """Return the domain of a set in domain adaptation: ``target`` for the target's sets, ``source`` for others."""
         if not self.has_target:
             return None
         return "target" if SetName.parse(name).domain == "target" else "source"
@@ -132,7 +136,7 @@ def _numbered(parts: Mapping[str, Samples], number: int) -> dict[str, Samples]:
 
 
 def _check_names(domains: Mapping[str, Any]) -> None:
-    """Refuse names that would be ambiguous in names of sets and metrics."""
+    """Reject domain names that would be ambiguous in the names of sets and metrics."""
     for name in domains:
         if name in _RESERVED or "/" in name or "." in name or SetName.parse(f"{name}/test").task is not None:
             raise UserError(

@@ -1,4 +1,4 @@
-"""A stream whose tasks are groups of classes of a set."""
+"""A task stream in which each task is a group of classes of one set."""
 
 from typing import Any
 
@@ -20,14 +20,14 @@ class SplitStream(TaskStream):
     """Split the classes of a labelled set into tasks.
 
     Args:
-        of: the set; its own validation and test parts are split likewise.
-        num_tasks: number of tasks T, each of C / T classes.
-        shuffle_classes: draw the order of the classes by the seed; False keeps their order in the set.
+        of: the set; its validation and test parts are split in the same way.
+        num_tasks: number of tasks T, each with C / T classes.
+        shuffle_classes: whether to draw the order of the classes by the seed, or to keep their order in the set.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.stream.TaskStream`. ``scenario=domain`` numbers the
             classes of each task from 0, so that all tasks share the outputs.
 
     Raises:
-        UserError: a pair of domains, fewer classes than tasks, or a number of classes that T does not divide.
+        UserError: the data are a pair of domains or not single-label, or the number of classes is not a multiple of T.
 
     References:
         Zenke, Poole and Ganguli, Continual Learning Through Synaptic Intelligence, ICML 2017, section 5.1.
@@ -39,30 +39,28 @@ class SplitStream(TaskStream):
         super().__init__(**options)
         if isinstance(of, DomainPair):
             raise UserError(
-                f"the classes of {type(of).__name__} cannot be split into tasks: its target's labels are withheld; "
-                "use a permuted or rotated stream, or a stream of whole pairs"
+                f"the classes of {type(of).__name__} cannot be split into tasks, because its target's labels are "
+                "withheld: use a permuted or rotated stream, or a stream of whole pairs"
             )
         if not of.problem_kind.numbers_outputs:
             raise UserError(
-                f"the classes of {type(of).__name__} cannot be split into tasks: it has none, and a split requires "
-                "single-label data; use a permuted or rotated stream, or a stream of whole sets"
+                f"{type(of).__name__} has no classes that can be split into tasks, which requires single-label data: "
+                "use a permuted or rotated stream, or a stream of whole sets"
             )
         if num_tasks < 2:
             raise UserError(f"data.num_tasks must be at least 2, not {num_tasks}")
         self.template, self.tasks_wanted, self.shuffle_classes = of, num_tasks, shuffle_classes
 
     def read_tasks(self) -> list[dict[str, Samples]]:
-        """Read the set, order its classes, and divide them."""
+        """Read the set, and divide its classes among the tasks."""
         assert self.template is not None
         sets, names = self.template.read(), self.template.class_names
         count = len(names)
         if count < self.tasks_wanted or count % self.tasks_wanted:
             valid = [str(n) for n in range(2, count + 1) if count % n == 0]
             reason = "fewer classes than tasks" if count < self.tasks_wanted else "not the same number for each task"
-            raise UserError(
-                f"{count} classes cannot be split into {self.tasks_wanted} tasks ({reason}): data.num_tasks is one of "
-                f"{', '.join(valid) or 'none, for this set'}"
-            )
+            remedy = f"data.num_tasks must be one of {', '.join(valid)}" if valid else "there are too few classes"
+            raise UserError(f"{count} classes cannot be split into {self.tasks_wanted} tasks ({reason}): {remedy}")
         order = torch.arange(count)
         if self.shuffle_classes:
             order = torch.randperm(count, generator=generator(self.seed, "class order"))

@@ -1,4 +1,4 @@
-"""A stream of tasks: trained on one after the other, scored on all of them."""
+"""A task stream: training on one task after the other, scoring on all of them."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -26,15 +26,15 @@ __all__ = ["JointLoader", "TaskStream"]
 class TaskStream(DataModule):
     """Tasks with separate sets, ``task1/train``, ``task1/val``, ``task1/test``, ``task2/train`` ...
 
-    Training uses one task after the other, each for ``trainer.max_epochs`` epochs, or all at once for a strategy
-    with joint training. Tasks may be domain pairs (``task1/source/train`` ...). Labels are numbers of the head's
-    outputs: those of a task follow those of the task before it, unless tasks share their outputs.
+    Tasks are trained one after the other, each for ``trainer.max_epochs`` epochs, or all together by a strategy with
+    joint training. Tasks may be domain pairs (``task1/source/train`` ...). Labels are numbers of the head's outputs:
+    those of a task follow those of the previous task, unless tasks share their outputs.
 
-    A subclass implements :meth:`read_tasks`, and :meth:`change` if tasks differ in a transformation of their inputs.
+    A subclass implements :meth:`read_tasks`, and :meth:`change` if each task transforms its inputs.
 
     Args:
-        scenario: information available when a sample is classified, see :class:`Outputs`.
-        evaluate: ``last``: the weights after the last task are tested.
+        scenario: what is known about the task when a sample is classified (see :class:`Outputs`).
+        evaluate: must be ``last``: the weights after the last task are tested.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
@@ -45,9 +45,9 @@ class TaskStream(DataModule):
     every_class = False
     has_bound = "for one pair of domains; a stream of pairs has none"
     inner: ClassVar[str] = "of"
-    """The option that defines the tasks: another choice of data, or several."""
+    """Name of the option with the data of the tasks: one data choice, or a list."""
     scrambles: ClassVar[bool] = False
-    """Whether tasks change their inputs so that their models cannot label unchanged inputs."""
+    """Whether tasks transform their inputs such that a model cannot label untransformed inputs."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class TaskStream(DataModule):
             raise UserError(f"data.scenario must be one of {', '.join(map(repr, SCENARIOS))}, not {scenario!r}")
         if self.evaluate != "last":
             raise UserError(
-                f"data.evaluate must be 'last' for a stream of tasks, not {self.evaluate!r}: no epoch of one task is "
-                "the best of the stream (strategy.task_ends_with=best keeps each task's best weights)"
+                f"data.evaluate must be 'last' for a task stream, not {self.evaluate!r}: a stream has no best epoch "
+                "(strategy.task_ends_with=best keeps each task's best weights)"
             )
         self.scenario = scenario
         self.task_classes: list[list[str]] = []
-        self.template: DataModule | None = None  # any of the tasks' sets, for the names of their parts
-        self._tested: list[str] = []  # the tested parts of a task
+        self.template: DataModule | None = None  # data of one of the tasks, for the names of its sets
+        self._tested: list[str] = []  # names of the test sets within a task
 
     # ------------------------------------------------------------------ implemented by subclasses
 
@@ -79,36 +79,36 @@ class TaskStream(DataModule):
         """Read each task's sets, with labels counted from 0 within the task; set ``task_classes`` and ``template``.
 
         Raises:
-            UserError: from the data, or if they do not allow this number of tasks.
+            UserError: the data cannot be read, or do not permit this number of tasks.
         """
 
     def change(self, task: int) -> Callable[[Any], Inputs] | None:
-        """Return a task's transformation of the network's inputs ``(B, C, H, W)``; None for none."""
+        """Return a task's transformation of the network's inputs, ``(B, ...)``; None for no transformation."""
         return None
 
     def describe_order(self) -> str:
-        """Describe the tasks and their order, which must be the same in a resumed stream."""
+        """Describe the tasks and their order, which must be the same when a stream is resumed."""
         return " | ".join(" ".join(names) for names in self.task_classes)
 
     # ------------------------------------------------------------------ reading
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Use the problem of the tasks' data."""
+        """Return the problem of the tasks' data."""
         from tl_lab.data.scenarios.inner import inner_problems
 
         return inner_problems(node.get(cls.inner))[0]
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
-        """Use the modality of the tasks' data."""
+        """Return the modality of the tasks' data."""
         from tl_lab.data.scenarios.inner import inner_modalities
 
         return inner_modalities(node.get(cls.inner))[0]
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Add the traits of the tasks' data: pairs have a target."""
+        """Return the traits, with a target if the tasks are pairs of domains."""
         from tl_lab.data.scenarios.inner import inner_classes
 
         kinds = inner_classes(node.get(cls.inner))
@@ -116,30 +116,30 @@ class TaskStream(DataModule):
 
     @classmethod
     def classes_change(cls, node: Mapping[str, Any]) -> str:
-        """Tasks that do not share their outputs have classes of their own."""
+        """Explain that tasks have their own classes, unless they share their outputs."""
         if (scenario := node.get("scenario")) == "domain":
             return ""
         return f"data.scenario={scenario} changes the classes from task to task: use data.scenario=domain, or an"
 
     def read(self) -> dict[str, Samples]:
-        """Read all tasks, check that the scenario suits them, and number their labels."""
+        """Read all tasks, check that the scenario supports them, and shift their labels to the task's outputs."""
         tasks = self.read_tasks()
         assert self.template is not None
         if len(tasks) < 2:
             raise UserError(f"a stream needs at least 2 tasks, not {len(tasks)}")
-        self._tested = list(self.template.serving(tasks[0]).test_names)  # a pair: on the target if that has labels
+        self._tested = list(self.template.serving(tasks[0]).test_names)  # for a pair, the target's if it has labels
         self.problem_kind = self.template.problem_kind
         if self.scenario != "domain" and not self.problem_kind.numbers_outputs:
             kind = self.problem_kind.name.replace("_", "-")
             raise UserError(
-                f"data.scenario={self.scenario} gives tasks separate outputs, which a {kind} problem shares: use "
-                "scenario=domain"
+                f"data.scenario={self.scenario} requires separate outputs for each task, but the tasks of a {kind} "
+                "problem share theirs: use scenario=domain"
             )
         sizes = tuple(len(names) for names in self.task_classes)
         if self.scenario == "domain" and len(set(sizes)) > 1:
             raise UserError(
-                f"data.scenario=domain shares one head, but the tasks have {', '.join(map(str, sizes))} classes: "
-                "use scenario=task or class"
+                f"data.scenario=domain uses one head for all tasks, but the tasks have {', '.join(map(str, sizes))} "
+                "classes: use scenario=task or class"
             )
         self.outputs = Outputs(self.scenario, sizes)
         self.class_names = self._output_names()
@@ -172,15 +172,15 @@ class TaskStream(DataModule):
 
     @property
     def total_epochs(self) -> int:
-        """Epochs of the whole stream."""
+        """Total number of epochs of all tasks."""
         return self.num_tasks * self.request.epochs_per_task
 
     def total_epochs_for(self, epochs: int) -> int:
-        """Return the number of epochs of all tasks."""
+        """Return the total number of epochs if each task has ``epochs``."""
         return self.num_tasks * epochs
 
     def describe_sizes(self) -> list[str]:
-        """Describe the sizes of the tasks' sets, from the smallest to the largest."""
+        """Describe the number of tasks and the range of sizes of their sets, for the banner."""
         parts: dict[str, list[int]] = {}
         for name, samples in self.sets.items():
             parts.setdefault(str(SetName.parse(name)._replace(task=None)), []).append(len(samples))
@@ -193,7 +193,7 @@ class TaskStream(DataModule):
         return f"task{task + 1}"
 
     def task_at(self, epoch: int) -> int:
-        """Number of the task, from 0, that is trained in an epoch; the last one if all are trained at once."""
+        """Return the number of the task, from 0, that is trained in an epoch; the last if all are trained together."""
         last = self.num_tasks - 1
         return last if self.request.jointly else min(epoch // self.request.epochs_per_task, last)
 
@@ -203,7 +203,7 @@ class TaskStream(DataModule):
         return str(SetName.of_task(task, self.template.primary))
 
     def scored_name(self, task: int, part: str = "test") -> str:
-        """Return the set of a task in the accuracy matrix: for a pair the target's test, or the source's val."""
+        """Return the name of a task's set that the accuracy matrix uses; for a pair, target/test or source/val."""
         names = self._tested if part == "test" else self._labelled_val_names()
         return str(SetName.of_task(task, names[-1]))
 
@@ -217,7 +217,7 @@ class TaskStream(DataModule):
         return self.template is not None and self.template._shares_on_purpose(str(of_task), str(of_other))
 
     def set_for(self, name: str) -> str:
-        """Return a pair's set, ``target/train``, within the current task."""
+        """Return the name of a pair's set, such as ``target/train``, within the current task."""
         return name if name in self.sets else str(SetName.of_task(self._now, name))
 
     @property
@@ -230,17 +230,17 @@ class TaskStream(DataModule):
 
     @property
     def val_names(self) -> list[str]:
-        """Validation sets of the tasks up to the current one."""
+        """Names of the validation sets of the tasks up to the current one."""
         return [str(SetName.of_task(k, name)) for k in range(self._now + 1) for name in self._labelled_val_names()]
 
     @property
     def test_names(self) -> list[str]:
-        """Test sets of all tasks."""
+        """Names of the test sets of all tasks."""
         return [str(SetName.of_task(k, name)) for k in range(self.num_tasks) for name in self._tested]
 
     @property
     def training_labels(self) -> Tensor:
-        """Labels of all tasks' training sets, ``(N, ...)``."""
+        """Labels of the training sets of all tasks, ``(N, ...)``."""
         labels = [self.sets[self.train_name(k)].y for k in range(self.num_tasks)]
         return torch.cat([y.cpu() for y in labels if y is not None])
 
@@ -251,7 +251,7 @@ class TaskStream(DataModule):
     # ------------------------------------------------------------------ loaders
 
     def train_dataloader(self) -> Batches:
-        """Return the loader of the task of this epoch, or of all of them."""
+        """Return the loader of the current task, or of all tasks for joint training."""
         if self.request.jointly:
             return self._joint_loader()
         source = self.train_loader(self.train_name(self._now))
@@ -262,19 +262,19 @@ class TaskStream(DataModule):
 
     def _joint_loader(self) -> "JointLoader":
         counts = [len(self.sets[self.train_name(k)]) for k in range(self.num_tasks)]
-        # as many batches as the tasks would get in sequence
+        # as many batches as training the tasks one after the other takes
         batches = self.batches_per_epoch or max(1, sum(counts) // (self.batch_size * self.num_tasks))
         rank, world_size = self._processes()
         order = BatchOrder(sum(counts), self.batch_size, True, self.seed, "joint", batches, rank, world_size)
         return JointLoader(self, order, counts)
 
     def cut(self, task: Tensor, index: Tensor, draw: torch.Generator | None = None) -> Labelled:
-        """Return prepared training samples of several tasks at once.
+        """Return training samples of several tasks, converted to the backbone's input format.
 
         Args:
             task: number of each sample's task, ``(B,)``.
-            index: its position in the task's training set, ``(B,)``.
-            draw: generator for augmentation; None omits it.
+            index: position of each sample in its task's training set, ``(B,)``.
+            draw: random generator for augmentation; None for no augmentation.
 
         Returns:
             The samples in this order, with their tasks.
@@ -308,19 +308,19 @@ class TaskStream(DataModule):
 
 
 class JointLoader:
-    """Loads batches of all tasks' training sets together.
+    """Loads batches in which the training samples of all tasks are mixed.
 
     Args:
         data: the stream.
-        order: over all samples, those of the first task first.
-        counts: training samples of each task.
+        order: order of the samples of all tasks, numbered from those of the first task on.
+        counts: number of training samples of each task.
     """
 
     def __init__(self, data: TaskStream, order: BatchOrder, counts: list[int]) -> None:
         self.data, self.order = data, order
         self.ends = torch.tensor(counts).cumsum(0).to(data.device)
         self.epoch = 0
-        self.sampler, self.batch_sampler = self, None  # Lightning sets the epoch of any attribute called sampler
+        self.sampler, self.batch_sampler = self, None  # Lightning calls set_epoch of an attribute called sampler
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that determines the order of the next pass."""

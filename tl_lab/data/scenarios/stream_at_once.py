@@ -1,4 +1,4 @@
-"""A stream whose tasks are learned at once, each with separate outputs and a separate loss."""
+"""The tasks of a stream as one multi-task set, each with separate outputs and a separate loss."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,16 +17,16 @@ _PARTS = ("train", "val", "test")
 
 
 class StreamAtOnce(TasksInBatches):
-    """The sets of a stream's tasks, joined, for a strategy that learns several tasks at once.
+    """The combined sets of a stream's tasks, for a strategy that learns several tasks at once.
 
-    It is trained for as many updates as the stream has in all. The mean over the tasks' scores has the name that the
-    stream's has, so that both stand in one table.
+    Training takes as many updates as all tasks of the stream. The mean over the tasks' scores has the same name as that
+    of the stream, so that both appear in the same column of a table.
 
     Args:
-        stream: task-incremental, of plain labelled sets.
+        stream: task-incremental stream of labelled sets.
 
     Raises:
-        UserError: the tasks share outputs, or differ in the processing of their inputs.
+        UserError: the tasks share outputs, or transform their inputs differently.
     """
 
     keeps_best = False
@@ -46,13 +46,13 @@ class StreamAtOnce(TasksInBatches):
         )
         if stream.scenario != "task":
             raise UserError(
-                f"strategy=multi_task gives each task of a stream outputs of its own, which data.scenario="
+                f"strategy=multi_task requires separate outputs for each task of a stream, which data.scenario="
                 f"{stream.scenario} does not have: set data.scenario=task"
             )
         if type(stream).change is not TaskStream.change:
             raise UserError(
-                "strategy=multi_task joins the tasks' samples, but these tasks differ in the processing of their "
-                "inputs: use strategy=joint"
+                "strategy=multi_task combines the samples of all tasks, but these tasks transform their inputs "
+                "differently: use strategy=joint"
             )
         self.stream = stream
 
@@ -60,7 +60,7 @@ class StreamAtOnce(TasksInBatches):
         return self.stream
 
     def read(self) -> dict[str, Samples]:
-        """Read the stream, and put the labels of its tasks side by side."""
+        """Read the stream, and combine its tasks; a sample has a label for its own task only."""
         stream = self.stream
         sets = stream.read_for(self.request)
         self.notes += stream.notes
@@ -84,23 +84,23 @@ class StreamAtOnce(TasksInBatches):
 
     @property
     def monitor(self) -> str:
-        """The validation score that compares runs: the mean over the tasks."""
+        """The validation score for comparing runs: the mean over tasks."""
         return f"{self.monitored}/{self.mean_name}"
 
     @property
     def labelled_scores(self) -> tuple[str, ...]:
-        """Names of the scores of a validation set."""
+        """Names of the scores that require a validation set with labels."""
         return tuple(self.mean_name if name == TASK_MEAN else name for name in super().labelled_scores)
 
     def total_epochs_for(self, epochs: int) -> int:
-        """Count the epochs of all tasks."""
+        """Return the total number of epochs of all tasks."""
         return self.stream.total_epochs_for(epochs)
 
     @property
     def reading(self) -> dict[str, Any]:
-        """State how files were read."""
+        """Return the options with which files were read."""
         return self.stream.reading
 
     def facts(self) -> dict[str, str]:
-        """State that the tasks of a stream are learned at once."""
+        """Report the scenario in addition to the facts of all data."""
         return {**super().facts(), "scenario": f"task-incremental, {self.stream.num_tasks} tasks, learned at once"}

@@ -1,4 +1,4 @@
-"""Amazon reviews: sentiment in four kinds of products, as counts of words and pairs of words."""
+"""Amazon reviews: sentiment of reviews of four kinds of products, as counts of words and word pairs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,17 +23,18 @@ _HOW_TO_GET = "put the eight files DOMAIN_train.svmlight and DOMAIN_test.svmligh
 
 
 class AmazonReviews(DomainPair):
-    """Reviews of books, dvd, electronics and kitchen appliances: vectors of 5,000 features, two classes.
+    """Reviews of books, DVDs, electronics and kitchen appliances: vectors of 5,000 features, two classes.
 
-    Training uses the 2,000 labelled reviews of the source and the 2,000 of the target without labels; the target's
-    test part (3,586 to 5,945 reviews) is scored.
+    Training uses the 2,000 labelled reviews of the source, and 2,000 reviews of the target without labels. The test
+    part of the target (3,586 to 5,945 reviews) is scored.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        pair: ``books_to_dvd``, instead of the next two; several sources: ``books+kitchen_to_dvd``.
-        source: a domain or a list of them.
+        pair: source and target in one option, as in ``books_to_dvd`` or, for several sources,
+            ``books+kitchen_to_dvd``; None to use the next two options.
+        source: a domain or a list of domains.
         target: a domain.
-        val_share: of the source's training part, held out for validation, in (0, 1).
+        val_share: share of the source's training part held out for validation, in (0, 1).
         options: keyword arguments of :class:`~tl_lab.data.base.DomainPair`.
 
     References:
@@ -65,7 +66,7 @@ class AmazonReviews(DomainPair):
         self.root, self.val_share = root, val_share
 
     def read(self) -> dict[str, Samples]:
-        """Read the files and split off the source's validation part."""
+        """Read the files, and hold out the source's validation part."""
         folder = find_root(self.root, "Amazon reviews", _HOW_TO_GET) / "amazon_reviews"
         self.class_names = ["negative", "positive"]
         sources = [_read(folder / f"{name}_train.svmlight") for name in self.sources]
@@ -97,6 +98,6 @@ def _read(path: Path) -> Samples:
             f"{path} has the label {y[wrong[0] - 1]:g} in row {wrong[0]} ({len(wrong):,} rows in all): labels are -1 "
             f"(negative) and 1 (positive); {_HOW_TO_GET}"
         )
-    if x.data.size and not x.data.min() >= 0:  # true for NaN, too
+    if x.data.size and not x.data.min() >= 0:  # also true for NaN
         raise UserError(f"{path} has the value {x.data.min():g}: features are counts of words; {_HOW_TO_GET}")
     return Samples(torch.from_numpy(x.toarray()).float(), torch.from_numpy((y > 0).astype("int64")))

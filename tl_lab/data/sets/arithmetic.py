@@ -1,4 +1,4 @@
-"""Generated word problems of one to three steps, for studying when reasoning in words helps."""
+"""Generated word problems of one to three steps, for studying when chain-of-thought reasoning helps."""
 
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
@@ -27,7 +27,7 @@ class WordProblem(NamedTuple):
     Attributes:
         text: the problem.
         reasoning: one equation per step: ``3 + 4 = 7. 7 - 2 = 5.``
-        answer: a whole number.
+        answer: the solution, an integer.
         steps: number of steps.
     """
 
@@ -38,12 +38,12 @@ class WordProblem(NamedTuple):
 
 
 def word_problem(rng: np.random.Generator, steps: int, largest: int) -> WordProblem:
-    """Generate a problem in which no intermediate number is negative or exceeds the largest.
+    """Generate a problem in which no number is negative or above ``largest``.
 
     Args:
-        rng: generator of names, things and numbers.
-        steps: at least 1.
-        largest: largest number that occurs, at least 2.
+        rng: random generator.
+        steps: number of steps, at least 1.
+        largest: largest number in the problem and its solution, at least 2.
     """
     name, thing = rng.choice(_NAMES), rng.choice(_THINGS)
     now = int(rng.integers(1, largest))
@@ -60,19 +60,19 @@ def word_problem(rng: np.random.Generator, steps: int, largest: int) -> WordProb
 
 
 class Arithmetic(TextSet):
-    """Word problems of one to three additions and subtractions; the answer is a class, a whole number from 0 on.
+    """Word problems of one to three additions and subtractions; the answer, an integer from 0 on, is the class.
 
-    No problem is in two parts. Demonstrations of ``strategy=prompting`` with reasoning show the equations.
+    No problem is in two parts. The demonstrations of ``strategy=prompting`` with reasoning contain the equations.
 
     Args:
         count: total number of problems.
         largest: largest number in a problem or its solution.
-        val_share: of all problems, for validation.
-        test_share: of all problems, for test.
-        options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
+        val_share: share of all problems for validation.
+        test_share: share of all problems for test.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:
-        UserError: there are fewer different problems.
+        UserError: a share is out of range; from :meth:`load`: there are fewer than ``count`` different problems.
     """
 
     steps: ClassVar[tuple[int, ...]] = (1, 2, 3)
@@ -92,7 +92,7 @@ class Arithmetic(TextSet):
         self.reasoning: dict[str, str] = {}
 
     def read(self) -> dict[str, Samples]:
-        """Generate the problems, equally many for each number of steps, and split them."""
+        """Generate the problems, about equally many for each number of steps, and split them."""
         rng = np.random.default_rng(derive_seed(self.seed, "arithmetic"))
         made: dict[str, WordProblem] = {}
         for tried in range(20 * self.count):

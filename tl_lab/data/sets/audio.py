@@ -10,7 +10,7 @@ __all__ = ["OfAudio"]
 
 
 class OfAudio(OfSequences):
-    """Base class of sets and pairs of domains of recordings; arguments as in :class:`OfSequences`."""
+    """Base class of sets and pairs of domains of recordings, with the arguments of :class:`OfSequences`."""
 
     modality = "audio"
 

@@ -1,4 +1,4 @@
-"""The user's own recordings: files in a folder for each class."""
+"""Recordings of the user, in one folder per class."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -19,16 +19,18 @@ __all__ = ["AudioFolder"]
 
 
 class AudioFolder(OfAudio):
-    """A folder with a folder of recordings (wav, flac, ogg, mp3) for each class, of any sample rates.
+    """A folder with one sub-folder of recordings (wav, flac, ogg, mp3) per class; sample rates may differ.
 
-    It is split by the seed, unless its folders are called ``train`` and ``test``, and optionally ``val``, each with
-    the classes in it.
+    The recordings are split by the seed, unless the folder contains ``train``, ``test`` and optionally ``val``, each
+    with one sub-folder per class.
 
     Args:
-        path: of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        val_share: of all recordings, or of those of ``train`` if there is a ``test`` but no ``val``, for validation.
-        test_share: of all recordings, for test.
-        unreadable: recordings that cannot be read or are empty: ``stop``, or ``skip`` them with a note.
+        path: path of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        val_share: share of all recordings, or of those in ``train`` if there is a ``test`` but no ``val``, for
+            validation.
+        test_share: share of all recordings for test.
+        unreadable: what to do with recordings that cannot be read or are empty: ``stop``, or ``skip`` them and report
+            them in ``notes``.
         options: keyword arguments of :class:`~tl_lab.data.sets.audio.OfAudio`.
     """
 
@@ -45,12 +47,12 @@ class AudioFolder(OfAudio):
     ) -> None:
         super().__init__(**options)
         if path is None:
-            raise UserError("data.path: name the folder with a folder of recordings for each class")
+            raise UserError("data.path is not set: give a folder with one sub-folder of recordings per class")
         check_shares(val_share, test_share)
         self.path, self.val_share, self.test_share, self.unreadable = path, val_share, test_share, unreadable
 
     def read(self) -> dict[str, Samples]:
-        """Find the files, and split them if they are not split."""
+        """Find the files, and split them unless the folder is already split."""
         folder = next((place for place in places_of(self.path) if place.is_dir()), None)
         if folder is None:
             raise UserError(f"data.path: there is no folder {' or '.join(map(str, places_of(self.path)))}")
@@ -69,13 +71,15 @@ class AudioFolder(OfAudio):
         return sets
 
     def _part(self, folder: Path) -> Samples:
-        """Read a folder of class folders; the first part that is read determines the classes."""
+        """Read a folder of class folders; the first folder read determines the classes."""
         folders = class_folders(folder)
         files = {name: recordings_below(place) for name, place in folders.items()}
         if empty := [name for name, found in files.items() if not found]:
             raise UserError(f"data.path: there is no recording in {listed(empty)} of {folder}")
         if len(files) < 2:
-            raise UserError(f"data.path: {folder} has {listed(files) or 'no folder'}: give a folder for each class")
+            raise UserError(
+                f"data.path: {folder} has {listed(files) or 'no folder'}: it must have one folder for each class"
+            )
         self.class_names = self.class_names or list(files)
         if unknown := [name for name in files if name not in self.class_names]:
             raise UserError(f"data.path: {folder} has the class {unknown[0]!r}, which train does not have")

@@ -26,10 +26,12 @@ class ChestXray(ImageTable):
     """Chest radiographs with fourteen findings each.
 
     Args:
-        style: format of the table: ``nih``: ChestX-ray14, with the columns Image Index, Finding Labels, Patient ID and
-            View Position; ``chexpert``: Path, a column for each finding, Frontal/Lateral, and the patient in the path.
-        findings: None for all findings of that format.
-        image_column: None for that of the format, as for the other columns.
+        style: format of the table: ``nih`` for ChestX-ray14, with the columns Image Index, Finding Labels, Patient ID
+            and View Position; ``chexpert`` for CheXpert, with the columns Path (which contains the patient) and
+            Frontal/Lateral, and one column for each finding.
+        findings: findings to use; None for all findings of the format.
+        image_column: name of the column with the files; None for that of the format. The same holds for the other
+            columns.
         options: keyword arguments of :class:`~tl_lab.data.sets.image_table.ImageTable`.
 
     References:
@@ -67,5 +69,5 @@ class ChestXray(ImageTable):
         patient = table[self.image_column].str.extract(r"(patient\d+)", expand=False)
         if bool(patient.isna().any()):
             wrong = table[self.image_column].iloc[int(patient.isna().to_numpy().argmax())]
-            raise UserError(f"{place}: {wrong!r} names no patient: give data.patient_column")
+            raise UserError(f"{place}: the path {wrong!r} contains no patient: set data.patient_column")
         return table.assign(patient=patient)

@@ -28,14 +28,14 @@ _PARTS = ("train", "test")
 class Cifar10(PublishedSet):
     """Photographs: 50,000 for training and 10,000 for test, ``(3, 32, 32)``, ten classes.
 
-    The official files are read by torchvision, which checks their hashes. A JPEG copy (with slightly different pixels)
-    is decoded once and cached. A note states which one was read.
+    The official files are read by torchvision, which checks their hashes. Decoded images of a JPEG copy (with slightly
+    different pixels) are cached. ``notes`` report which of the two was read.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
         files: ``official`` (folder ``cifar-10-batches-py``), ``jpeg`` (``cifar10_jpg.tar.xz`` with
             ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg``), or ``auto``: the official files if they exist.
-        download: download the official files if they are missing.
+        download: whether to download the official files if they are missing.
         options: keyword arguments of :class:`~tl_lab.data.sets.published.PublishedSet`.
 
     References:
@@ -59,11 +59,11 @@ class Cifar10(PublishedSet):
         if files not in ("auto", "official", "jpeg"):
             raise UserError(f"data.files must be 'auto', 'official' or 'jpeg', not {files!r}")
         if files == "jpeg" and download:
-            raise UserError("data.download=true downloads the official files only: set data.files=auto or official")
+            raise UserError("data.download=true downloads only the official files: set data.files=auto or official")
         self.files = files
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts and split the validation set off the first."""
+        """Read both parts, and hold out the validation set from the training part."""
         self._read_files = ""
         sets = super().read()
         self.notes.append(f"CIFAR-10 read from {self._read_files}")
@@ -86,16 +86,16 @@ class Cifar10(PublishedSet):
 def read_jpeg_archive(
     path: Path, part: str, class_names: tuple[str, ...], cache: Path | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Read the images ``part/CLASS/*.jpg`` of an archive, decoded once and then cached.
+    """Read the images ``part/CLASS/*.jpg`` of an archive; decoded images are cached.
 
     Args:
-        path: of a ``.tar.xz``.
-        part: the top folder within it, such as ``train``.
-        class_names: the folders of the classes; their order gives the labels.
+        path: path of a ``.tar.xz`` archive.
+        part: top folder within the archive, such as ``train``.
+        class_names: names of the class folders in the order of the labels.
         cache: folder of the cache; None for the default.
 
     Returns:
-        Images uint8 ``(N, 3, H, W)``, ordered by class and file name, and classes int64 ``(N,)``.
+        Images uint8 ``(N, 3, H, W)``, sorted by class and file name, and classes int64 ``(N,)``.
 
     Raises:
         UserError: the archive is damaged or has no such images.
@@ -130,12 +130,10 @@ def _decode_archive(path: Path, class_names: tuple[str, ...]) -> dict[str, dict[
                 content_of = io.BytesIO(archive.extractfile(member).read())  # type: ignore[union-attr]
                 place = class_names.index(folders[1]), folders[2]
                 images[folders[0]][place] = np.asarray(picture(content_of, "RGB"))
-            while content.read(2**20):  # to the end, which contains the checksum
+            while content.read(2**20):  # read to the end, which contains the checksum
                 pass
     except Exception as error:  # decompressors and decoders raise arbitrary errors
-        raise UserError(
-            f"the archive {path} cannot be read ({error}): it is incomplete or damaged, download it again"
-        ) from error
+        raise UserError(f"the archive {path} is incomplete or damaged ({error}): download it again") from error
     return {part: _ordered(found) for part, found in images.items()}
 
 

@@ -1,4 +1,4 @@
-"""Roles of table columns: labels, groups, domains and times, each from one column or several."""
+"""Read labels, groups, domains and times from one or several columns of a table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,23 +31,23 @@ __all__ = [
 ]
 
 Columns = str | Sequence[str]
-"""The name of a column, or a list of several."""
+"""The name of a column, or a list of names."""
 
 
 class UnreadableTimes(UserError):
-    """A column with times contains something else, or numbers and dates together."""
+    """A column with times contains other values, or both numbers and dates."""
 
 
 def names_in(columns: Columns | None) -> list[str]:
-    """List the columns of an option; None for no columns."""
+    """Return the column names in an option as a list, which is empty for None."""
     return [] if columns is None else [columns] if isinstance(columns, str) else [*columns]
 
 
 def problem_of(node: Mapping[str, Any]) -> type[Problem]:
-    """Choose regression, classification, or several labels at once (for several columns).
+    """Return the problem: regression, classification or, for several columns, multi-label classification.
 
     Args:
-        node: with ``predict`` and ``label_column``, as they are configured.
+        node: configuration node with ``predict`` and ``label_column``.
     """
     if node.get("predict") == "numbers":
         return Regression
@@ -58,13 +58,13 @@ def truth_of(table: pd.DataFrame, names: Sequence[str], kind: type[Problem], pat
     """Read the labels.
 
     Args:
-        table: with these columns.
-        names: of the columns: one with classes, or one or more with numbers or with 0 and 1.
-        kind: of the problem.
-        path: of the table, for messages.
+        table: table with these columns.
+        names: names of the label columns: one column of classes, or one or more columns of numbers or of 0 and 1.
+        kind: the problem.
+        path: path of the table, for messages.
 
     Returns:
-        The names of the outputs, and labels ``(N,)`` of one class, else ``(N, K)``.
+        The names of the outputs, and the labels: ``(N,)`` for classes, otherwise ``(N, K)``.
 
     Raises:
         UserError: a column is missing, or a cell is invalid.
@@ -88,12 +88,12 @@ def truth_of(table: pd.DataFrame, names: Sequence[str], kind: type[Problem], pat
 
 
 def together(table: pd.DataFrame, names: Sequence[str], between: str = "-") -> list[str]:
-    """Return each row's cell, or its cells of several columns joined to one text.
+    """Return the cell of each row, or its cells in several columns joined into one text.
 
     Args:
-        table: with these columns.
-        names: of the columns.
-        between: separator of two cells.
+        table: table with these columns.
+        names: names of the columns.
+        between: separator of joined cells.
 
     Raises:
         UserError: different cells result in the same text.
@@ -104,17 +104,23 @@ def together(table: pd.DataFrame, names: Sequence[str], between: str = "-") -> l
         first = dict(zip(reversed(texts), reversed(rows), strict=True))
         twice = next(text for text, row in zip(texts, rows, strict=True) if first[text] != row)
         raise UserError(
-            f"the columns {listed(names)} together: {twice!r} results from different cells; rename the values that "
-            f"contain {between!r}"
+            f"the cells of the columns {listed(names)} cannot be combined: {twice!r} results from different cells; "
+            f"rename the values that contain {between!r}"
         )
     return texts
 
 
 def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: Path) -> None:
-    """Check that columns exist, each once.
+    """Check that columns exist, and that their names are unique.
+
+    Args:
+        table: the table.
+        option: name of the option that names the columns, for messages.
+        names: names of the columns.
+        path: path of the table, for messages.
 
     Raises:
-        UserError: the table lacks one, and the message suggests similar names; or it has several of that name.
+        UserError: a column is missing (the message suggests similar names), or several have the same name.
     """
     for name in names:
         if name not in table.columns:
@@ -124,7 +130,7 @@ def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: 
 
 
 def cell_of(value: Any) -> str:
-    """Return a cell as text; an empty cell as the empty text."""
+    """Return a cell as text; an empty cell becomes the empty text."""
     return value if isinstance(value, str) else "" if value is None or value != value else str(value)
 
 
@@ -132,12 +138,12 @@ def labels_of(column: Iterable[Any], name: str, path: Path) -> list[str]:
     """Read the classes of a column.
 
     Args:
-        column: its cells.
-        name: of the column, for messages.
-        path: of the table, likewise.
+        column: cells of the column.
+        name: name of the column, for messages.
+        path: path of the table, for messages.
 
     Raises:
-        UserError: a cell is empty, all are the same, or numbers are mixed with names.
+        UserError: a cell is empty, all cells are the same, or numbers are mixed with names.
     """
     labels = [cell_of(value).strip() for value in column]
     if empty := [row for row, label in enumerate(labels, 1) if not label]:
@@ -165,20 +171,23 @@ def numbers_of(column: pd.Series, name: str, path: Path) -> Tensor:
 
 
 def codes_of(cells: Sequence[str]) -> Tensor:
-    """Number the distinct cells in their order."""
+    """Number the distinct cells in sorted order, and return the number of each cell, ``(N,)`` int64."""
     known = {cell: number for number, cell in enumerate(sorted_labels(cells))}
     return torch.tensor([known[cell] for cell in cells])
 
 
 def times_of(cells: Sequence[str], columns: Columns) -> Tensor:
-    """Convert numbers unchanged, and dates to seconds since 1970, ``(N,)`` float64.
+    """Convert times to numbers: dates become seconds since 1970, and numbers are not changed.
 
     Args:
-        cells: of each row.
+        cells: the time of each row, as text.
         columns: names of the columns, for messages.
 
+    Returns:
+        The times, ``(N,)`` float64.
+
     Raises:
-        UnreadableTimes: a cell is neither, or numbers and dates are mixed.
+        UnreadableTimes: a cell is neither a number nor a date, or numbers and dates are mixed.
     """
     numbers = pd.to_numeric(pd.Series(cells), errors="coerce")
     if bool(numbers.isna().any()):
@@ -186,7 +195,7 @@ def times_of(cells: Sequence[str], columns: Columns) -> Tensor:
         if bool(dates.isna().any()):
             where, neither = ",".join(names_in(columns)), (numbers.isna() & dates.isna()).to_numpy()
             if not neither.any():
-                raise UnreadableTimes(f"data.time_column={where} mixes numbers and dates: write all in the same way")
+                raise UnreadableTimes(f"data.time_column={where} mixes numbers and dates: use only one of them")
             wrong = cells[int(neither.argmax())]
             raise UnreadableTimes(f"data.time_column={where} has {wrong!r}, which is neither a number nor a date")
         numbers = dates.map(lambda date: date.timestamp())
@@ -194,7 +203,7 @@ def times_of(cells: Sequence[str], columns: Columns) -> Tensor:
 
 
 def sorted_labels(labels: Iterable[str]) -> list[str]:
-    """List distinct labels: numbers by value, before words."""
+    """Sort the distinct labels: first numbers, by value, then words."""
     return sorted(set(labels), key=_order)
 
 

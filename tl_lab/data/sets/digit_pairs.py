@@ -1,4 +1,4 @@
-"""Pairs of published sets of digits: MNIST and MNIST-M, MNIST and USPS."""
+"""Domain pairs of published sets of digits: MNIST and MNIST-M, MNIST and USPS."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,14 +22,15 @@ __all__ = ["MnistToMnistM", "MnistUsps"]
 
 
 class _DigitPair(DomainPair):
-    """Two published sets: both training parts are used for training, both test parts for the scores.
+    """Two published sets; both training parts are used for training, and both test parts for scoring.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        download: download the files if they are missing.
-        val_share: of the source's training part, for validation, in (0, 1).
-        source_count: samples taken at random from the source's training part; None for all.
-        target_count: likewise from the target's, independent of labels.
+        download: whether to download the files if they are missing.
+        val_share: share of the source's training part for validation, in (0, 1).
+        source_count: number of samples drawn at random from the source's training part; None for all.
+        target_count: number of samples drawn at random from the target's training part, independent of labels; None
+            for all.
         options: keyword arguments of :class:`~tl_lab.data.base.DomainPair`.
     """
 
@@ -55,11 +56,11 @@ class _DigitPair(DomainPair):
         self.source_count, self.target_count = source_count, target_count
 
     def read_parts(self) -> dict[str, Samples]:
-        """Read ``source/train``, ``source/test``, ``target/train`` and ``target/test`` as published."""
+        """Read the published sets ``source/train``, ``source/test``, ``target/train`` and ``target/test``."""
         raise NotImplementedError(f"{type(self).__name__} does not read its sets")
 
     def read(self) -> dict[str, Samples]:
-        """Read both sets, draw samples if fewer are requested, and split off the source's validation part."""
+        """Read both sets, draw the requested numbers of samples, and hold out the source's validation part."""
         self.class_names = [str(digit) for digit in range(10)]
         sets = self.read_parts()
         self.contents = [sets[name].fingerprint() for name in sorted(sets)]
@@ -76,14 +77,14 @@ class _DigitPair(DomainPair):
 
 
 class MnistToMnistM(_DigitPair):
-    """MNIST (source, grey) and MNIST-M (target, the same digits blended into photographs, colour).
+    """MNIST (source, grey) and MNIST-M (target: the same digits blended into photographs, in colour).
 
-    Each MNIST image is blended into one patch: source and target training parts show the same digits, as in the
-    paper. The target is scored on MNIST-M's test part, whose digits occur in no training part.
+    Each MNIST image is blended into one patch, so that the training parts of source and target show the same digits,
+    as in the paper. The target is scored on the test part of MNIST-M, whose digits are in no training part.
 
     Args:
-        mnistm_seed: of the patches; the run's seed does not change them.
-        options: those of the pair (root, download, val_share, source_count, target_count, batch_size ...).
+        mnistm_seed: seed of the MNIST-M patches; the run's seed does not change them.
+        options: options of the pair (root, download, val_share, source_count, target_count, batch_size ...).
 
     References:
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), section 5.2.4.
@@ -95,11 +96,11 @@ class MnistToMnistM(_DigitPair):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the target's images: a network for both domains needs colour."""
+        """Channels, height and width of the target's images, because a network for both domains needs colour."""
         return 3, 28, 28
 
     def read_parts(self) -> dict[str, Samples]:
-        """Read MNIST, and build MNIST-M from it or read it from the cache."""
+        """Read MNIST, and build MNIST-M or read it from the cache."""
         root = find_root(self.root, "MNIST", Mnist.how_to_get, create=self.download)
         reader = Mnist(root=self.root, download=self.download)
         sets = {}
@@ -114,13 +115,13 @@ class MnistUsps(_DigitPair):
     """MNIST and USPS, in either direction.
 
     Args:
-        pair: ``mnist_to_usps`` or ``usps_to_mnist``, for a sweep over both; None to use the next two.
+        pair: ``mnist_to_usps`` or ``usps_to_mnist``, for a sweep over both; None to use the next two options.
         source: ``mnist`` or ``usps``.
-        target: the other one.
-        options: those of the pair (root, download, val_share, source_count, target_count, batch_size ...).
+        target: the other set.
+        options: options of the pair (root, download, val_share, source_count, target_count, batch_size ...).
 
     Raises:
-        UserError: an unknown set, or the same one twice.
+        UserError: a set is unknown, or both are the same.
     """
 
     _readers: ClassVar[dict[str, type[PublishedSet]]] = {"mnist": Mnist, "usps": Usps}

@@ -1,4 +1,4 @@
-"""The handwritten digits that are distributed with scikit-learn."""
+"""The handwritten digits distributed with scikit-learn."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ __all__ = ["Digits"]
 
 
 class Digits(DataModule):
-    """1,797 handwritten digits, ``(1, 8, 8)``, in a stratified split by seed; for fast experiments.
+    """1,797 handwritten digits, ``(1, 8, 8)``, in a stratified split by the seed; for fast experiments.
 
     Args:
-        val_share: of all samples, held out for validation, in (0, 1).
-        test_share: of all samples, held out for test, in (0, 1 - val_share).
+        val_share: share of all samples held out for validation, in (0, 1).
+        test_share: share of all samples held out for test, in (0, 1 - val_share).
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 

@@ -1,4 +1,4 @@
-"""Digits by their properties: a multi-label problem, alone and as a domain pair."""
+"""Digits labelled by their properties: a multi-label problem, as a set and as a domain pair."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,10 +26,10 @@ def properties_of(digits: Tensor) -> Tensor:
     """Return the properties of digits.
 
     Args:
-        digits: ``(N,)``, 0 to 9.
+        digits: digits in 0..9, ``(N,)``.
 
     Returns:
-        ``(N, 4)`` of 0 and 1, float32, in the order of :data:`PROPERTIES`.
+        ``(N, 4)`` with values 0 and 1, float32, in the order of :data:`PROPERTIES`.
     """
     table = torch.zeros(10, len(PROPERTIES))
     for column, members in enumerate(PROPERTIES.values()):
@@ -38,7 +38,7 @@ def properties_of(digits: Tensor) -> Tensor:
 
 
 class _Properties:
-    """Replaces digits by their properties, after splits that are stratified by digit."""
+    """Replaces digits by their properties after the split, which is stratified by digit."""
 
     problem_kind: type[Problem] = MultiLabel
 
@@ -65,7 +65,7 @@ class DigitsProperties(_Properties, Digits):
 
 
 class PrintedToHandwrittenProperties(_Properties, PrintedToHandwritten):
-    """Printed digits (source) and handwritten ones (target), labelled by the same four properties.
+    """Printed digits (source) and handwritten digits (target), labelled by the same four properties.
 
     Args:
         options: keyword arguments of :class:`~tl_lab.data.sets.printed_to_handwritten.PrintedToHandwritten`.

@@ -1,4 +1,4 @@
-"""Digits by their value: a regression, alone and as a domain pair."""
+"""Digits labelled by their value: a regression problem, as a set and as a domain pair."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ __all__ = ["DigitsValue", "PrintedToHandwrittenValue"]
 
 
 class _Value:
-    """Replaces classes by numbers, after splits that are stratified by digit."""
+    """Replaces classes by numbers after the split, which is stratified by digit."""
 
     problem_kind: type[Problem] = Regression
 
@@ -38,7 +38,7 @@ class DigitsValue(_Value, Digits):
 
 
 class PrintedToHandwrittenValue(_Value, PrintedToHandwritten):
-    """Printed digits (source) and handwritten ones (target) as numbers from 0 to 9.
+    """Printed digits (source) and handwritten digits (target) as numbers from 0 to 9.
 
     Args:
         options: keyword arguments of :class:`~tl_lab.data.sets.printed_to_handwritten.PrintedToHandwritten`.

@@ -1,4 +1,4 @@
-"""Search for the value of a field among the words of a page; transcribed values rarely match the words exactly."""
+"""Find the value of a field among the words of a page; transcribed values rarely match the words exactly."""
 
 import re
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from itertools import pairwise
 
 __all__ = ["find_amount", "find_lines", "find_text", "plain"]
 
-_LEAST = 0.8  # similarity from which on lines are accepted as a value
-_LINES = 7  # largest number of lines of a value
+_LEAST = 0.8  # smallest similarity at which lines are accepted as a value
+_LINES = 7  # largest number of lines in a value
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 def plain(text: str) -> str:
-    """Keep only letters and digits, in capitals."""
+    """Remove everything but letters and digits, and convert to upper case."""
     return "".join(sign for sign in text.upper() if sign.isalnum())
 
 
@@ -21,11 +21,11 @@ def find_text(value: str, words: Sequence[str]) -> tuple[int, int] | None:
     """Find the shortest sequence of words that contains a whole value.
 
     Args:
-        value: of a field, such as a date.
-        words: of the page.
+        value: value of a field, such as a date.
+        words: words of the page.
 
     Returns:
-        First word and the one after the last; None if there is none.
+        Positions of the first word and of the word after the last; None if the value is not found.
     """
     wanted = plain(value)
     if not wanted:
@@ -41,12 +41,12 @@ def find_lines(value: str, lines: Sequence[tuple[int, int]], words: Sequence[str
     """Find the consecutive lines that are most similar to a value.
 
     Args:
-        value: of a field, such as an address.
-        lines: first word and the one after the last of each.
-        words: of the page.
+        value: value of a field, such as an address.
+        lines: for each line, the positions of its first word and of the word after its last.
+        words: words of the page.
 
     Returns:
-        First word and the one after the last; None if nothing is similar.
+        Positions of the first word and of the word after the last; None if no lines are similar enough.
     """
     wanted, best, found = plain(value), _LEAST, None
     if not wanted:
@@ -67,16 +67,16 @@ def find_lines(value: str, lines: Sequence[tuple[int, int]], words: Sequence[str
 def find_amount(
     value: str, lines: Sequence[tuple[int, int]], words: Sequence[str], tops: Sequence[float]
 ) -> int | None:
-    """Find the word that contains an amount; of several, the first next to the word TOTAL, else the last.
+    """Find the word that contains an amount; of several such words, the first one beside TOTAL, or else the last one.
 
     Args:
-        value: the amount, ``60.30``.
-        lines: first word and the one after the last of each.
-        words: of the page.
+        value: the amount, such as ``60.30``.
+        lines: for each line, the positions of its first word and of the word after its last.
+        words: words of the page.
         tops: vertical middle of each word's box.
 
     Returns:
-        The word; None if there is none.
+        Position of the word; None if the amount is not found.
     """
     wanted = "".join(_DIGITS.findall(value)).replace(",", "")
     hits = [i for i, word in enumerate(words) if "".join(_DIGITS.findall(word)).replace(",", "") == wanted]

@@ -1,4 +1,4 @@
-"""The text fonts that are distributed with matplotlib, and rendering of strings."""
+"""The text fonts distributed with matplotlib, and the rendering of strings."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -20,42 +20,42 @@ _FACES = (
 
 
 def text_faces() -> list[Path]:
-    """List the fonts for running text: DejaVu Sans, Sans Mono and Serif, and STIX General, four styles each.
+    """List the fonts for running text: DejaVu Sans, Sans Mono and Serif, and STIX General, in four styles each.
 
-    The mathematical fonts (Computer Modern, STIX sizes) and LastResort are excluded: their code points show
+    The mathematical fonts (Computer Modern, STIX sizes) and LastResort are excluded, because their code points show
     other characters.
 
     Returns:
-        The sixteen files, ordered by name.
+        The sixteen font files, sorted by name.
 
     Raises:
-        UserError: the installed matplotlib lacks one of them.
+        UserError: the installed matplotlib lacks one of the fonts.
     """
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     faces = [folder / f"{name}.ttf" for name in sorted(_FACES)]
     missing = [face.stem for face in faces if not face.is_file()]
     if missing:
         raise UserError(
-            f"matplotlib {matplotlib.__version__} lacks the faces {', '.join(missing)} in its font folder: "
-            "reinstall it, or take a version that pyproject.toml allows"
+            f"matplotlib {matplotlib.__version__} lacks the fonts {', '.join(missing)} in its font folder: "
+            "reinstall it, or install a version that pyproject.toml allows"
         )
     return faces
 
 
 def draw_text(text: str, face: Path, size: int) -> np.ndarray:
-    """Draw a string in white on black, cropped to its ink.
+    """Draw a string in white on black, cropped to its bounding box.
 
     Args:
-        text: string to draw, one line.
-        face: a TrueType file (see :func:`text_faces`).
-        size: of the font's em square, in pixels.
+        text: string of one line.
+        face: a TrueType font file (see :func:`text_faces`).
+        size: size of the font's em square, in pixels.
 
     Returns:
-        Coverage of each pixel, uint8 ``(height, width)``; ``(0, 0)`` if the string leaves no ink.
+        Coverage of each pixel, uint8 ``(height, width)``; ``(0, 0)`` if the string is blank.
     """
     font = _font(face, size)
     left, top, right, bottom = font.getbbox(text)
-    # One pixel on each side: antialiased edges may extend beyond the box that the font reports.
+    # one pixel of margin, because antialiased edges may extend beyond the box that the font reports
     canvas = Image.new("L", (max(int(right - left), 0) + 2, max(int(bottom - top), 0) + 2))
     ImageDraw.Draw(canvas).text((1 - left, 1 - top), text, fill=255, font=font)
     box = canvas.getbbox()
@@ -64,5 +64,5 @@ def draw_text(text: str, face: Path, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _font(face: Path, size: int) -> ImageFont.FreeTypeFont:
-    # The basic layout engine is part of Pillow everywhere; the other one depends on the machine.
+    # the basic layout engine is always part of Pillow; the other one may be missing
     return ImageFont.truetype(str(face), size, layout_engine=ImageFont.Layout.BASIC)

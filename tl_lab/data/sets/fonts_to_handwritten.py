@@ -1,4 +1,4 @@
-"""Digits in three families of fonts as sources, and handwritten digits."""
+"""Digits printed in three families of fonts, and handwritten digits, as four domains."""
 
 from typing import Any
 
@@ -20,12 +20,12 @@ class FontsToHandwritten(SeveralSources):
     """Digits printed in sans-serif, monospaced and serif fonts, and scikit-learn's 1,797 handwritten digits.
 
     The domains are ``sans``, ``mono``, ``serif`` and ``handwritten``. Those that are neither the target nor held out
-    are sources, and share batches.
+    are sources, whose samples are mixed in batches.
 
     Args:
-        count: printed digits of all fonts together.
-        val_share: of each class of each domain, for validation.
-        test_share: likewise for tests.
+        count: total number of printed digits in all fonts.
+        val_share: share of each class of each domain for validation.
+        test_share: share of each class of each domain for test.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.several_sources.SeveralSources`.
     """
 
@@ -34,7 +34,9 @@ class FontsToHandwritten(SeveralSources):
     ) -> None:
         super().__init__(**options)
         if val_share + test_share >= 1:
-            raise UserError(f"data.val_share and test_share leave nothing to train on: {val_share} and {test_share}")
+            raise UserError(
+                f"data.val_share and data.test_share must be below 1 together, not {val_share} and {test_share}"
+            )
         self.count, self.shares = count, {"val": val_share, "test": test_share}
 
     def read_domains(self) -> dict[str, dict[str, Samples]]:

@@ -1,4 +1,4 @@
-"""A split given by a column of a table, in which each group of samples is in one part."""
+"""A split given by a column of a table, with each group of samples in a single part."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,18 +28,23 @@ def split_as_given(
     val_share: float,
     seed: int,
 ) -> dict[str, Samples]:
-    """Use a given split if no group is in two parts; without a validation part, groups of train are drawn for it.
+    """Split samples as a table states, after checking that no group is in two parts.
+
+    If the table has no validation part, groups of the training part are drawn for it.
 
     Args:
         whole: all samples.
-        cells: the part of each, as written in the table.
+        cells: part of each sample, as written in the table.
         groups: number of each sample's group, ``(N,)``.
-        names: of the groups; None if they have none.
+        names: names of the groups; None if they have none.
         kind: kind of groups: ``patient`` or ``speaker``.
-        column: with the parts, for messages.
-        place: of the table, likewise.
-        val_share: of the training samples, for validation if the column has none.
-        seed: of the run.
+        column: name of the column with the parts, for messages.
+        place: path of the table, for messages.
+        val_share: share of the training samples for validation if the column has no validation part.
+        seed: the run's seed.
+
+    Returns:
+        The sets ``train``, ``val`` and ``test``.
 
     Raises:
         UserError: a cell is not a part, train or test is missing, or a group is in two parts.
@@ -47,7 +52,8 @@ def split_as_given(
     parts = [_PARTS.get(cell.strip().lower(), "") for cell in cells]
     if "" in parts or not {"train", "test"} <= set(parts):
         raise UserError(
-            f"data.split_column={column}: cells of {place} must be train, val or test, with some of train and test"
+            f"data.split_column={column}: the cells in {place} must be train, val or test, and train and test must "
+            "both occur"
         )
     index = {name: torch.tensor([i for i, one in enumerate(parts) if one == name]) for name in dict.fromkeys(parts)}
     of = {name: set(groups[places].tolist()) for name, places in index.items()}

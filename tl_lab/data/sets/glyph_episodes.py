@@ -1,4 +1,4 @@
-"""Episodes of printed characters, which need no download."""
+"""Episodes of printed characters, which require no download."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -17,16 +17,16 @@ __all__ = ["GlyphEpisodes"]
 
 
 class GlyphEpisodes(EpisodicData):
-    """Some 1,300 printed characters with 12 to 16 drawings each, split by seed: every character is in one part.
+    """About 1,300 printed characters with 12 to 16 drawings each, divided among the three parts by the seed.
 
-    Characters that look like another one or are variants of it are excluded (see
-    :func:`~tl_lab.data.sets.glyphs.glyph_set`), so that none is in two parts.
+    Characters that look like another character, or are variants of one, are excluded (see
+    :func:`~tl_lab.data.sets.glyphs.glyph_set`), so that the same shape is not in two parts.
 
     Args:
         min_faces: smallest number of different drawings of a character, 1 to 16; an episode uses K + Q of them.
         size: height and width in pixels, at least 8.
-        alike: largest relative squared difference of drawings that count as equal, in [0, 1].
-        class_shares: of the characters, for training, validation and test, each above 0.
+        alike: largest relative squared difference at which two drawings count as equal, in [0, 1].
+        class_shares: shares of the characters for training, validation and test, each above 0.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
     """
 
@@ -41,7 +41,7 @@ class GlyphEpisodes(EpisodicData):
     ) -> None:
         super().__init__(**options)
         if len(class_shares) != 3:
-            raise UserError(f"data.class_shares must be three numbers (training, validation, test): {class_shares}")
+            raise UserError(f"data.class_shares must be three numbers (training, validation, test), not {class_shares}")
         self.min_faces, self.size, self.alike = min_faces, size, alike
         self.class_shares = class_shares[0], class_shares[1], class_shares[2]
 
@@ -50,7 +50,7 @@ class GlyphEpisodes(EpisodicData):
         glyphs = glyph_set(self.min_faces, self.size, self.alike)
         stages = ", ".join(f"{count:,} {stage}" for stage, count in glyphs.counts.items())
         self.notes.append(
-            f"glyphs: {len(glyphs.labels):,} drawings in {len(glyphs.face_names)} faces; characters: {stages}"
+            f"glyphs: {len(glyphs.labels):,} drawings in {len(glyphs.face_names)} fonts; characters: {stages}"
         )
         return {self.part_name(part): self._part(glyphs, part, classes) for part, classes in self.share(glyphs).items()}
 
@@ -59,7 +59,7 @@ class GlyphEpisodes(EpisodicData):
         return part
 
     def share(self, glyphs: GlyphSet) -> dict[str, Tensor]:
-        """Split the characters: positions in each part, int64."""
+        """Split the characters; return the positions of those in each part, int64."""
         parts = split_classes(len(glyphs.characters), self.class_shares, self.seed)
         return dict(zip(("train", "val", "test"), parts, strict=True))
 

@@ -1,4 +1,4 @@
-"""Printed characters as images: many classes with a dozen drawings each, from matplotlib's text fonts."""
+"""Images of printed characters in matplotlib's text fonts: many classes with about a dozen drawings each."""
 
 import unicodedata
 from collections import Counter
@@ -37,7 +37,7 @@ __all__ = [
     "split_faces",
 ]
 
-_VERSION = 1  # increase it when the drawing or the choice of characters changes, to invalidate old caches
+_VERSION = 1  # increase this when the drawing or the choice of characters changes, to invalidate old caches
 _OVERSAMPLING = 4
 _EM, _BASELINE = 20 / 28, 21 / 28  # relative to the image's height
 _FORM_TAGS = ("<font>", "<wide>", "<narrow>", "<compat>", "<isolated>")
@@ -48,13 +48,13 @@ class GlyphSet:
     """The drawings that pass all filters.
 
     Args:
-        images: white on black, uint8 ``(N, 1, size, size)``, ordered by class, then face.
+        images: white on black, uint8 ``(N, 1, size, size)``, sorted by class, then by font.
         labels: class of each image, int64 ``(N,)``.
         faces: font of each image, int64 ``(N,)``.
-        characters: the character of each class, ordered by code point.
-        face_names: the name of each font.
+        characters: character of each class, sorted by code point.
+        face_names: name of each font.
         counts: number of characters that passed each filter, in the order of the filters.
-        twins: each character that was dropped because of its looks, with the one that was kept.
+        twins: pairs of a character that was dropped, and the similar character that was kept.
     """
 
     images: Tensor
@@ -73,16 +73,16 @@ def glyph_set(
     faces: Sequence[Path] | None = None,
     cache: Path | None = None,
 ) -> GlyphSet:
-    """Draw the characters that have enough different drawings and no twin; computed once, then read from a cache.
+    """Draw the characters that have enough different drawings and no twin; the result is cached.
 
-    Two drawings ``a, b`` are alike if ``|a - b|^2 <= alike * (|a|^2 + |b|^2) / 2``. Of characters that are alike in
-    any font, and of those that Unicode defines as variants, the one with the lowest code point is kept. Many
-    symbols (such as arrows) are drawn alike in several fonts: such drawings count once.
+    Two drawings ``a, b`` count as equal if ``|a - b|^2 <= alike * (|a|^2 + |b|^2) / 2``. Characters with equal drawings
+    in any font, and characters that Unicode defines as variants of each other, are twins; only the one with the lowest
+    code point is kept. Many symbols (such as arrows) have equal drawings in several fonts, which count once.
 
     Args:
-        min_faces: smallest number of drawings of a character, at least 1.
+        min_faces: smallest number of different drawings of a character, at least 1.
         size: height and width of the images in pixels, at least 8.
-        alike: largest relative squared difference of drawings that count as equal, in [0, 1].
+        alike: largest relative squared difference at which two drawings count as equal, in [0, 1].
         faces: TrueType files; None for :func:`~tl_lab.data.sets.fonts.text_faces`.
         cache: folder of the cache; None for the default.
 
@@ -90,12 +90,12 @@ def glyph_set(
         The glyphs.
 
     Raises:
-        UserError: an argument is out of range or no character is left.
+        UserError: an argument is out of range, or no character is left.
     """
     files = list(text_faces() if faces is None else faces)
     if not 1 <= min_faces <= len(files) or size < 8 or not 0 <= alike <= 1:
         raise UserError(
-            f"glyphs need data.min_faces in 1 to {len(files)}, an image size of at least 8 and data.alike in [0, 1], "
+            f"glyphs require data.min_faces in 1..{len(files)}, data.size of at least 8 and data.alike in [0, 1], "
             f"not {min_faces}, {size} and {alike}"
         )
     key = {
@@ -118,7 +118,7 @@ def glyph_set(
     )
 
 
-_STAGES = ("in enough faces", "differently drawn", "without a twin")
+_STAGES = ("in enough fonts", "with enough different drawings", "without a twin")
 
 
 def _make(faces: Sequence[Path], min_faces: int, size: int, alike: float) -> dict[str, np.ndarray]:
@@ -152,13 +152,14 @@ def _make(faces: Sequence[Path], min_faces: int, size: int, alike: float) -> dic
 
 
 def candidates(faces: Sequence[Path], min_faces: int) -> list[int]:
-    """List the visible characters that enough fonts map to a drawing.
+    """List the visible characters that enough fonts contain.
 
-    Letters, numbers, punctuation and symbols; no combining marks, spaces, control or unassigned characters.
+    These are letters, numbers, punctuation and symbols, but not combining marks, spaces, or control and unassigned
+    characters.
 
     Args:
         faces: TrueType files.
-        min_faces: number of fonts that must have the character.
+        min_faces: smallest number of fonts that contain a character.
 
     Returns:
         Code points in ascending order.
@@ -170,24 +171,24 @@ def candidates(faces: Sequence[Path], min_faces: int) -> list[int]:
 
 
 def draw_glyphs(codes: Sequence[int], faces: Sequence[Path], size: int) -> np.ndarray:
-    """Draw characters in white on black, at one size and on one baseline, centred horizontally.
+    """Draw characters in white on black, at the same font size and on the same baseline, centred horizontally.
 
-    Size and height within the image are kept: they distinguish ``c`` from ``C`` and a comma from an apostrophe. Only
-    drawings that would leave the image are made smaller.
+    Drawings are not normalised in size or height, which distinguish ``c`` from ``C`` and a comma from an apostrophe.
+    Only drawings that would extend beyond the image are made smaller.
 
     Args:
-        codes: code points, ``C`` of them.
-        faces: TrueType files, ``F`` of them.
+        codes: C code points.
+        faces: F TrueType files.
         size: height and width of the images in pixels.
 
     Returns:
-        Coverage of each pixel, uint8 ``(C, F, size, size)``; all zero if a font has no drawing of the
-        character, or only the box for missing ones.
+        Coverage of each pixel, uint8 ``(C, F, size, size)``; all zero if a font does not contain the character, or has
+        only the box for missing characters.
     """
     images = np.zeros((len(codes), len(faces), size, size), np.uint8)
     for j, face in enumerate(faces):
         present, draw = _character_map(face), _pen(face, size)
-        box = draw("\U0010ffff")  # a code point that no font may assign
+        box = draw("\U0010ffff")  # a code point that no font contains
         for i, code in enumerate(codes):
             if code in present:
                 image = draw(chr(code))
@@ -197,7 +198,7 @@ def draw_glyphs(codes: Sequence[int], faces: Sequence[Path], size: int) -> np.nd
 
 
 def _pen(face: Path, size: int) -> Callable[[str], np.ndarray]:
-    canvas = size * _OVERSAMPLING  # drawn large, then averaged, to avoid hinting to the coarse grid
+    canvas = size * _OVERSAMPLING  # drawn at a larger size and averaged, to avoid hinting to the coarse grid
     em, baseline, room = round(canvas * _EM), round(canvas * _BASELINE), canvas - 2 * _OVERSAMPLING
 
     def font_of(em: int) -> ImageFont.FreeTypeFont:
@@ -229,7 +230,7 @@ def distinct_drawings(drawings: np.ndarray, alike: float) -> np.ndarray:
     """Mark the drawings of one character that differ from all earlier ones.
 
     Args:
-        drawings: uint8 ``(F, size, size)``; all zero if there is none.
+        drawings: the character in each font, uint8 ``(F, size, size)``; all zero if a font does not contain it.
         alike: see :func:`glyph_set`.
 
     Returns:
@@ -246,11 +247,13 @@ def look_alikes(images: np.ndarray, alike: float) -> np.ndarray:
     """Find characters that look like an earlier one in any font, such as Greek Alpha and Cyrillic A like Latin A.
 
     Args:
-        images: uint8 ``(C, F, size, size)``, characters in order of preference; all zero if there is none.
+        images: characters in order of preference, uint8 ``(C, F, size, size)``; all zero if a font does not contain
+            the character.
         alike: see :func:`glyph_set`.
 
     Returns:
-        Row of the earliest kept character that it looks like, int64 ``(C,)``; -1 for characters that are kept.
+        For each character, the row of the earliest kept character that it looks like, int64 ``(C,)``; -1 for
+        characters that are kept.
     """
     same = np.zeros((len(images), len(images)), dtype=bool)
     for j in range(images.shape[1]):
@@ -264,7 +267,7 @@ def look_alikes(images: np.ndarray, alike: float) -> np.ndarray:
 
 
 def _alike(images: np.ndarray, alike: float) -> np.ndarray:
-    """Compare all pairs of images, ``(N, size, size) -> (N, N)``; an image without ink is unlike all others."""
+    """Compare all pairs of images, ``(N, size, size) -> (N, N)``; a blank image equals no other image."""
     x = images.reshape(len(images), -1).astype(np.float64)  # sums of integers below 2**53, hence exact
     energy = (x * x).sum(1)
     total = energy[:, None] + energy[None]
@@ -274,15 +277,15 @@ def _alike(images: np.ndarray, alike: float) -> np.ndarray:
 
 
 def same_form(character: str) -> str:
-    """Return the base character of variants: font variants, full width, presentation forms.
+    """Return the base character of a variant: a font variant, full width or presentation form.
 
-    Superscripts, subscripts, fractions and circled characters are drawn differently and stay separate.
+    Superscripts, subscripts, fractions and circled characters are not variants, because they look different.
 
     Args:
         character: one character.
 
     Returns:
-        Its compatibility form (NFKC) if that is one character and a mere variant, else the character itself.
+        Its compatibility form (NFKC) if that is a single character and it is a variant; otherwise the character itself.
     """
     parts = unicodedata.decomposition(character).split()
     if not parts or (parts[0].startswith("<") and parts[0] not in _FORM_TAGS):
@@ -292,18 +295,18 @@ def same_form(character: str) -> str:
 
 
 def split_classes(count: int, shares: tuple[float, float, float], seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Split classes at random into disjoint parts for training, validation and test, as few-shot learning needs.
+    """Split classes at random into disjoint parts for training, validation and test, as few-shot learning requires.
 
     Args:
         count: number of classes.
-        shares: of the three parts, each above 0; they are divided by their sum.
-        seed: determines the split.
+        shares: shares of the three parts, each above 0; they are divided by their sum.
+        seed: seed that determines the split.
 
     Returns:
         Sorted classes of each part, int64.
 
     Raises:
-        UserError: a share is not positive or a part would be empty.
+        UserError: a share is not above 0, or a part would be empty.
     """
     if min(shares) <= 0:
         raise UserError(f"the shares of training, validation and test classes must be above 0, not {shares}")
@@ -316,19 +319,19 @@ def split_classes(count: int, shares: tuple[float, float, float], seed: int) -> 
 
 
 class Glyphs(DataModule):
-    """Printed characters as a supervised set: some 1,300 classes with 12 to 16 drawings each.
+    """Printed characters as a supervised set: about 1,300 classes with 12 to 16 drawings each.
 
-    With ``split=face``, whole fonts are held out, the same for all classes: the test uses fonts that were
-    never seen (but possibly other styles of the same family). With ``split=image``, drawings of
-    each character are held out at random.
+    With ``split=face``, whole fonts are held out, the same for all classes, so that the test uses fonts that do not
+    occur in training (but possibly other styles of the same family). With ``split=image``, drawings of each character
+    are held out at random.
 
     Args:
         min_faces: smallest number of different drawings of a character, 1 to 16.
         size: height and width in pixels, at least 8.
         alike: see :func:`glyph_set`, in [0, 1].
         split: ``face`` or ``image``.
-        val_share: of the fonts, or of each class's images, for validation, in (0, 1).
-        test_share: likewise for test.
+        val_share: share of the fonts, or of each class's images, for validation, in (0, 1).
+        test_share: share of the fonts, or of each class's images, for test, in (0, 1).
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
@@ -356,7 +359,7 @@ class Glyphs(DataModule):
         self.class_names = glyphs.characters
         stages = ", ".join(f"{count:,} {stage}" for stage, count in glyphs.counts.items())
         self.notes.append(
-            f"glyphs: {len(glyphs.labels):,} drawings in {len(glyphs.face_names)} faces; characters: {stages}"
+            f"glyphs: {len(glyphs.labels):,} drawings in {len(glyphs.face_names)} fonts; characters: {stages}"
         )
         samples = Samples(glyphs.images, glyphs.labels)
         if self.split == "image":
@@ -369,17 +372,17 @@ def split_faces(faces: Tensor, labels: Tensor, val_share: float, test_share: flo
     """Hold out whole fonts.
 
     Args:
-        faces: of each image, int64 ``(N,)``.
-        labels: of each image, int64 ``(N,)``.
-        val_share: of the fonts, rounded, at least one.
-        test_share: likewise.
-        seed: determines which.
+        faces: font of each image, int64 ``(N,)``.
+        labels: label of each image, int64 ``(N,)``.
+        val_share: share of the fonts for validation, rounded to at least one font.
+        test_share: share of the fonts for test, rounded to at least one font.
+        seed: seed that determines which fonts are held out.
 
     Returns:
         Sorted indices of ``train``, ``val`` and ``test``.
 
     Raises:
-        UserError: no font is left for training, or a class has no image in the remaining ones.
+        UserError: no font is left for training, or a class has no image in the remaining fonts.
     """
     count = int(faces.max()) + 1
     val, test = (max(1, round(share * count)) for share in (val_share, test_share))
@@ -389,7 +392,7 @@ def split_faces(faces: Tensor, labels: Tensor, val_share: float, test_share: flo
     unseen = len(labels.unique()) - len(labels[parts["train"]].unique())
     if unseen:
         raise UserError(
-            f"with {val} and {test} of {count} faces held out, {unseen} characters have no training image: lower "
+            f"with {val} and {test} of {count} fonts held out, {unseen} characters have no training image: lower "
             "data.val_share and data.test_share, or raise data.min_faces"
         )
     return parts

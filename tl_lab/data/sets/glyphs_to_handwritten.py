@@ -1,4 +1,4 @@
-"""Few-shot learning under domain shift, from printed to handwritten characters."""
+"""Data for few-shot learning under domain shift, from printed to handwritten characters."""
 
 from typing import Any, Literal
 
@@ -20,17 +20,17 @@ _DIGITS = "0123456789"
 
 
 class GlyphsToHandwritten(GlyphEpisodes):
-    """Episodes of printed characters (source), scored on episodes of handwritten ones (target).
+    """Episodes of printed characters (source), scored on episodes of handwritten characters (target).
 
-    Training may use target images without labels. ``digits``: scikit-learn's 1,797; a random part of them,
-    independent of labels, is held out for the score. The printed digits are test characters of the source,
-    so that no target class is trained on. ``omniglot``: the 1,200 characters of the usual split's training and
-    validation parts are unlabelled, the 423 others are scored without rotations; unlabelled or scored characters that
-    also occur in print (such as Old Church Slavonic) are kept.
+    Training may use target images without labels. With ``target=digits``, the target is scikit-learn's 1,797
+    handwritten digits, of which a random part, independent of labels, is held out for scoring. The printed digits are
+    test characters of the source, so that no target class occurs in training. With ``target=omniglot``, the 1,200
+    characters of the training and validation parts of the usual split are unlabelled, and the 423 others are scored,
+    without rotations. Characters that are also among the printed ones (such as Old Church Slavonic) are not removed.
 
     Args:
         target: ``digits`` or ``omniglot``.
-        target_test_count: number of handwritten digits for the score, in [1, 1796].
+        target_test_count: number of handwritten digits held out for scoring, in [1, 1796].
         root: folder of the data sets, for Omniglot; None for the environment variable ``TL_LAB_DATA``.
         options: keyword arguments of :class:`~tl_lab.data.sets.glyph_episodes.GlyphEpisodes`.
     """
@@ -52,11 +52,11 @@ class GlyphsToHandwritten(GlyphEpisodes):
         self.target, self.target_test_count, self.root = target, target_test_count, root
 
     def part_name(self, part: str) -> str:
-        """Return the name of the source's part."""
+        """Return the name of the source's set for ``train``, ``val`` or ``test``."""
         return f"source/{part}"
 
     def share(self, glyphs: GlyphSet) -> dict[str, Tensor]:
-        """Split the characters; digits belong to the test part."""
+        """Split the characters; digits are always in the test part."""
         digit = torch.tensor([character in _DIGITS for character in glyphs.characters])
         others = (~digit).nonzero()[:, 0]
         train, val, test = (others[part] for part in split_classes(len(others), self.class_shares, self.seed))

@@ -1,4 +1,4 @@
-"""Folders of images: one folder per class, alone or as a domain pair."""
+"""Folders of images with one sub-folder per class, as a set or as a domain pair."""
 
 import os
 import warnings
@@ -46,9 +46,9 @@ class Scan:
     """Content of a folder.
 
     Args:
-        files: the images, ordered by class, then name.
-        labels: their classes, int64 ``(N,)``; None if the folder has no class folders.
-        class_names: the class folders, by label; empty if there are none.
+        files: the images, sorted by class, then by name.
+        labels: classes of the images, int64 ``(N,)``; None if the folder has no class folders.
+        class_names: names of the class folders in the order of the labels; empty if there are none.
         notes: descriptions of ignored files.
     """
 
@@ -62,7 +62,7 @@ class Scan:
 
 
 def find_folder(path: str | Path | None, argument: str) -> Path:
-    """Find a folder given by the user: the path itself, or below the folder of data sets.
+    """Find a folder given by the user: the path itself, or the same path in the folder of data sets.
 
     Args:
         path: absolute, or relative to the current folder or to ``TL_LAB_DATA``; ``~`` allowed.
@@ -72,7 +72,7 @@ def find_folder(path: str | Path | None, argument: str) -> Path:
         The absolute path of an existing folder.
 
     Raises:
-        UserError: it is not given or does not exist.
+        UserError: the option is not set, or the folder does not exist.
     """
     if not path:
         raise UserError(f"{argument} is not set: give the folder with the images, {argument}=<folder>")
@@ -88,13 +88,14 @@ def given_parts(folder: Path, split: str) -> dict[str, Path]:
 
     Args:
         folder: the set's folder.
-        split: ``given``, ``random``, or ``auto``: given if there is a ``train`` folder and all folders are parts.
+        split: ``given``, ``random``, or ``auto``, which means ``given`` if there is a ``train`` folder and all
+            sub-folders are parts.
 
     Returns:
         The folder of each part; empty if the seed determines the split.
 
     Raises:
-        UserError: the option is invalid, or it is ``given`` and there is no ``train``.
+        UserError: the option is invalid, or it is ``given`` and there is no folder ``train``.
     """
     if split not in ("auto", "given", "random"):
         raise UserError(f"data.split must be 'auto', 'given' or 'random', not {split!r}")
@@ -109,14 +110,15 @@ def given_parts(folder: Path, split: str) -> dict[str, Path]:
 
 
 def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
-    """List the images of a folder of class folders, at any depth within a class.
+    """List the images in a folder of class folders, at any depth within a class folder.
 
     Args:
-        folder: with one sub-folder per class.
-        class_names: the classes by label, if another set determines them; None for the existing folders.
+        folder: folder with one sub-folder per class.
+        class_names: class names in the order of the labels, if another set determines them; None for the names of the
+            sub-folders.
 
     Returns:
-        The images with labels; notes describe classes without a folder and files that are not images.
+        The images with labels; the notes describe classes without a folder and files that are not images.
 
     Raises:
         UserError: there is no class folder, a class folder has no images, or a class is not among
@@ -129,7 +131,7 @@ def scan_classes(folder: Path, class_names: list[str] | None = None) -> Scan:
     if unknown := [name for name in present if name not in names]:
         raise UserError(
             f"{folder} has {len(unknown)} classes ({listed(unknown)}) that are not among the {len(names)} of training, "
-            f"so that the head has no output for them ({nearest(unknown[0], names)}): rename or remove the folders"
+            f"so the head has no output for them ({nearest(unknown[0], names)}): rename or remove the folders"
         )
     images: list[str] = []
     labels: list[int] = []
@@ -158,13 +160,13 @@ def scan_flat(folder: Path) -> Scan:
     """List the images directly in a folder, without classes.
 
     Args:
-        folder: with images.
+        folder: folder of images.
 
     Returns:
         The images, without labels.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no images.
     """
     others: Counter[str] = Counter()
     images = [name for name in images_below(folder, others) if "/" not in name]
@@ -177,7 +179,7 @@ def scan_flat(folder: Path) -> Scan:
 
 
 class ImageReading:
-    """Base class of image files: conversion of files to sets, and its options."""
+    """Base class of data modules that read image files: the options, and the conversion of files to sets."""
 
     notes: list[str]
     contents: list[str]
@@ -203,14 +205,14 @@ class ImageReading:
         self.given_levels = None if levels is None else Levels.given(levels)
 
     def _samples(self, scan: Scan) -> Samples:
-        files, labels, told = keep_readable(scan.files, scan.labels, self.unreadable, self.workers)
+        files, labels, skipped = keep_readable(scan.files, scan.labels, self.unreadable, self.workers)
         self.contents.append(Samples(files, labels).fingerprint() + " ".join(scan.class_names))
-        self.notes += [*scan.notes, *([told] if told else [])]
+        self.notes += [*scan.notes, *([skipped] if skipped else [])]
         return Samples(files, labels)
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Report how files were decoded, for inputs of predictions; for a pair, those of the target."""
+        """Return how files were decoded (for a pair, those of the target), so that predictions decode files alike."""
         return {"levels": self.levels.state()} if self.levels.ranges else {}
 
     def _levelled(self, sets: dict[str, Samples], folder: Path) -> dict[str, Samples]:
@@ -218,7 +220,7 @@ class ImageReading:
         files = [samples.x for samples in sets.values() if isinstance(samples.x, ImageFiles)]
         levels = levels_for(files, self.given_levels, folder)
         if levels.ranges and any(part.depths() for part in files):
-            self.notes.append(f"{folder.name}: {levels} displayed from black to white")
+            self.notes.append(f"{folder.name}: {levels} are displayed from black to white")
         self.levels = levels
         return {
             name: replace(one, x=one.x.with_levels(levels)) if isinstance(one.x, ImageFiles) else one
@@ -226,7 +228,7 @@ class ImageReading:
         }
 
     def _labelled_sets(self, folder: Path) -> tuple[dict[str, Samples], list[str]]:
-        """Read ``train``, ``val`` and ``test`` from a folder, with a given split or by seed."""
+        """Read ``train``, ``val`` and ``test`` from a folder, split by its sub-folders or by the seed."""
         sets, names = self._unlevelled_sets(folder)
         return self._levelled(sets, folder), names
 
@@ -241,7 +243,7 @@ class ImageReading:
         to_make = {part: share for part, share in wanted.items() if part not in given}
         if not to_make:
             return {"train": samples, **given}, names
-        self.notes.append(f"{' and '.join(to_make)}: no folder in {folder}, held out of its training images")
+        self.notes.append(f"{' and '.join(to_make)}: no folder in {folder}, held out from its training images")
         assert samples.y is not None
         train, made = hold_out(samples.y, to_make, self.seed, names)
         sets = {"train": samples.subset(train), **{part: samples.subset(index) for part, index in made.items()}}
@@ -251,26 +253,28 @@ class ImageReading:
         kind = "grey" if spec.channels == 1 else "RGB"
         where = "into memory" if all(in_memory(s.x) for s in sets.values()) else "on demand"
         self.notes.append(
-            f"images: decoded {where}, resized and cut at the centre (crop {spec.crop_pct:g}) to "
+            f"images: decoded {where}, resized and cropped at the centre (crop {spec.crop_pct:g}) to "
             f"{spec.size[0]}x{spec.size[1]} {kind}"
         )
 
 
 class ImageFolder(ImageReading, DataModule):
-    """A folder of class folders of images, with a given split or a stratified one by seed.
+    """A folder of class folders of images, with a given split or a stratified split by the seed.
 
-    Given: ``root/train/CLASS/...`` with ``root/val/CLASS/...`` and ``root/test/CLASS/...``; if one of
-    the last two is missing, it is drawn from ``train``. Otherwise ``root/CLASS/...``.
+    A given split has ``root/train/CLASS/...``, ``root/val/CLASS/...`` and ``root/test/CLASS/...``; if one of the last
+    two is missing, it is drawn from ``train``. Without a given split, the folder has ``root/CLASS/...``.
 
     Args:
-        root: the folder: absolute, or relative to the current folder or to ``TL_LAB_DATA``.
-        split: ``given``, ``random``, or ``auto``: given if there is a ``train`` folder.
-        val_share: of a class's images, for validation if no folder gives it, in (0, 1).
-        test_share: likewise for test.
-        unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them with a note.
-        size: height and width for a backbone without a fixed size.
-        channels: 1 (grey) or 3 (RGB), likewise.
-        levels: for images of more than 8 bits per value, the values displayed as black and white; None: 0, and the
+        root: the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        split: ``given``, ``random``, or ``auto``, which means ``given`` if there is a ``train`` folder and all
+            sub-folders are parts.
+        val_share: share of a class's images for validation if there is no folder ``val``, in (0, 1).
+        test_share: share of a class's images for test if there is no folder ``test``, in (0, 1).
+        unreadable: what to do with images that cannot be decoded: ``stop``, or ``skip`` them and report them in
+            ``notes``.
+        size: height and width in pixels, for a backbone without a fixed size.
+        channels: 1 (grey) or 3 (RGB), for a backbone without a fixed number of channels.
+        levels: values displayed as black and white, for images of more than 8 bits per value; None for 0 and the
             largest value of the smallest usual range that covers all images of a folder.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
@@ -300,7 +304,7 @@ class ImageFolder(ImageReading, DataModule):
         return self.channels, self.size, self.size
 
     def read(self) -> dict[str, Samples]:
-        """List the images and split them, without loading them."""
+        """List the images, and split them, without loading them."""
         self.contents = []
         sets, self.class_names = self._labelled_sets(find_folder(self.root, "data.root"))
         return sets
@@ -313,31 +317,31 @@ class ImageFolder(ImageReading, DataModule):
 
 
 class ImageFolderPair(ImageReading, DomainPair):
-    """Folders of images: a labelled source (or several), and a target whose labels are used for the final score only.
+    """Folders of images: one or several labelled sources, and a target whose labels are used only for the final score.
 
     The target is one of
 
-    - a folder of class folders: split at random by seed, independent of labels;
-    - ``train/`` (class folders, or images without classes) and ``test/`` (class folders);
-    - a flat folder of images: all of them for training, no target score.
+    - a folder of class folders, which is split at random by the seed, independent of labels;
+    - a folder with ``train/`` (class folders, or images without classes) and ``test/`` (class folders);
+    - a flat folder of images, all of which are used for training, so that there is no target score.
 
     Classes are matched by the names of their folders, and the source's order determines the labels. If the domains
-    share only some of their classes, a warning names the others: a target class that the source lacks cannot be
-    predicted, so its images are excluded from the score, and stay, unlabelled, in the training part.
+    share only some of their classes, a warning lists the others. A target class that the source lacks cannot be
+    predicted, so its images are excluded from the score, but remain, without labels, in the training part.
 
     Args:
-        source: the source's folder: absolute, or relative to the current folder or to ``TL_LAB_DATA``; or a list
+        source: folder of the source, absolute or relative to the current folder or to ``TL_LAB_DATA``; or a list
             of such folders, which are combined.
-        target: the target's folder, likewise.
-        split: of the source and of the target: see :class:`ImageFolder`.
-        val_share: of a source class's images, for validation if no folder gives it, in (0, 1).
-        test_share: likewise for test.
-        target_test_share: of all target images, for the final score if no folder gives it.
-        unreadable: see :class:`ImageFolder`, as for the following options.
-        size: likewise.
-        channels: likewise.
-        levels: likewise.
-        options: likewise.
+        target: folder of the target, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        split: split of the source and of the target (see :class:`ImageFolder`).
+        val_share: share of a source class's images for validation if there is no folder ``val``, in (0, 1).
+        test_share: share of a source class's images for test if there is no folder ``test``, in (0, 1).
+        target_test_share: share of all target images for the final score if there is no folder ``test``, in (0, 1).
+        unreadable: see :class:`ImageFolder`.
+        size: see :class:`ImageFolder`.
+        channels: see :class:`ImageFolder`.
+        levels: see :class:`ImageFolder`.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
     """
 
     place_options: ClassVar[tuple[str, ...]] = ("source", "target")
@@ -363,7 +367,7 @@ class ImageFolderPair(ImageReading, DomainPair):
             raise UserError(f"data.target_test_share must be between 0 and 1, not {target_test_share}")
         self.sources = [source] if isinstance(source, str) or source is None else list(source)
         if not self.sources:
-            raise UserError("data.source names no folder: give one, or a list of them")
+            raise UserError("data.source is empty: give a folder, or a list of folders")
         self.target, self.target_test_share = target, target_test_share
 
     @property
@@ -372,15 +376,15 @@ class ImageFolderPair(ImageReading, DomainPair):
         return self.channels, self.size, self.size
 
     def folders(self) -> tuple[list[Path], Path]:
-        """Find the sources' folders and the target's."""
+        """Return the folders of the sources, and the folder of the target."""
         sources = [find_folder(source, "data.source") for source in self.sources]
         target = find_folder(self.target, "data.target")
         if target in sources:
-            raise UserError(f"data.source and data.target are both {target}: there is nothing to adapt")
+            raise UserError(f"data.source and data.target are both {target}: give two different folders")
         return sources, target
 
     def read(self) -> dict[str, Samples]:
-        """List the images of all domains and split them, without loading them."""
+        """List the images of all domains, and split them, without loading them."""
         self.contents = []
         sources, target = self.folders()
         parts: dict[str, list[Samples]] = {}
@@ -409,7 +413,7 @@ class ImageFolderPair(ImageReading, DomainPair):
             train = self._samples(scan_flat(place))
             if "test" in parts:
                 return {"target/train": train, "target/test": self._scored(parts["test"])[1]}
-            self.notes.append(f"{place}: {len(train)} images without class folders, so there is no target score")
+            self.notes.append(f"{place}: {len(train)} images without class folders, so the target is not scored")
             return {"target/train": train}
         train, _ = self._scored(place)
         if "test" in parts:
@@ -425,23 +429,23 @@ class ImageFolderPair(ImageReading, DomainPair):
         }
 
     def _scored(self, folder: Path) -> tuple[Samples, Samples]:
-        """List a target's labelled images: all of them, with unknown classes as -1, and those of known classes."""
+        """Return all labelled images of a target, with -1 for unknown classes, and those of known classes alone."""
         names = list(class_folders(folder))
         shared = [name for name in names if name in self.class_names]
         unknown = [name for name in names if name not in self.class_names]
         if not shared:
             raise UserError(
-                f"source and target have no class in common: the source's are {listed(self.class_names)}, those of "
-                f"{folder} are {listed(names)}; classes are matched by the names of their folders"
+                f"source and target have no class in common: the source has {listed(self.class_names)}, and "
+                f"{folder} has {listed(names)}; classes are matched by the names of their folders"
             )
         if unknown:
-            said = (
+            message = (
                 f"{folder} has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that the source lacks "
                 f"({listed(unknown)}): their images stay in the training part without labels and are excluded from the "
                 "score"
             )
-            warnings.warn(said, stacklevel=2)
-            self.notes.append(said)
+            warnings.warn(message, stacklevel=2)
+            self.notes.append(message)
         if absent := [name for name in self.class_names if name not in names]:
             warnings.warn(
                 f"{folder} has no images of {len(absent)} of the source's {len(self.class_names)} classes "
@@ -455,6 +459,6 @@ class ImageFolderPair(ImageReading, DomainPair):
 
 
 def _without_unknown(samples: Samples) -> Samples:
-    """Withhold labels if some are unknown: an oracle cannot be trained on them."""
+    """Remove all labels if some are unknown, because an oracle cannot be trained on them."""
     assert samples.y is not None
     return samples.without_labels() if bool(samples.y.lt(0).any()) else samples

@@ -1,4 +1,4 @@
-"""Images listed in a table, with classes or findings; each patient is in one part of the split."""
+"""Images listed in a table, with classes or findings, and a split that keeps the images of a patient together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -37,34 +37,35 @@ _READ_AS = {"ignore": UNKNOWN, "zero": 0, "one": 1, "self_train": UNCERTAIN}
 class ImageTable(ImageReading, DataModule):
     """A table with one row per image: its file, and its class or its findings.
 
-    Findings have one column each, 1 or 0, -1 if the label is uncertain and an empty cell if it is missing, as
-    in CheXpert; or one column that lists the present ones, as in ChestX-ray14.
+    Either each finding has its own column, which is 1, 0, -1 (uncertain) or empty (missing), as in CheXpert; or one
+    column lists the findings that are present, as in ChestX-ray14.
 
     Args:
-        path: of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        root: folder to which the files' names are relative; None for that of the table.
+        path: path of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        root: folder to which the files' names are relative; None for the folder of the table.
         image_column: name of the column with the files.
         label_column: name of the column with the class; None for findings.
-        findings: names of the columns with one finding each; with ``finding_column`` the findings to use.
-        finding_column: name of the column that lists findings; None if each has its own column.
-        separator: between the findings in a cell.
-        uncertain: treatment of an uncertain label in training: ``ignore``, ``zero``, ``one``, or ``self_train``: the
-            current prediction of the network. Such labels are not scored.
-        missing: treatment of a missing label, likewise; as ``zero`` and ``one`` it is scored, too.
-        patient_column: name of the column with the patient; None if each image belongs to another one.
-        split_column: name of the column with ``train``, ``val`` and ``test``; None to split by seed.
-        group_column: name of a column whose values number the samples' groups for audits, such as sex, age band or
-            view, or a list (all combinations); None for none.
-        view_column: name of the column with the view; None for none.
+        findings: names of the columns with one finding each; or, with ``finding_column``, the findings to use.
+        finding_column: name of the column that lists findings; None if each finding has its own column.
+        separator: separator of the findings in a cell.
+        uncertain: how training treats an uncertain label: ``ignore``; as ``zero`` or ``one``; or ``self_train``, which
+            replaces it by the network's current prediction. Except as ``zero`` and ``one``, such labels are not scored.
+        missing: how a missing label is treated, with the same choices.
+        patient_column: name of the column with the patient; None if each image is of a different patient.
+        split_column: name of the column with ``train``, ``val`` and ``test``; None to split by the seed.
+        group_column: name of the column with the group of each image for audits, such as sex, age band or view, or a
+            list of columns whose values are combined; None if there are no groups.
+        view_column: name of the column with the view; None if there is none.
         views: views to keep; None for all.
-        val_share: of all images, or of the training ones if a column gives the test, for validation.
-        test_share: of all images, for test.
-        unreadable: ``stop`` at images that cannot be decoded, or ``skip`` them with a note.
-        size: height and width for a backbone without a fixed size.
-        channels: 1 (grey) or 3 (RGB), likewise.
-        levels: for images of more than 8 bits, the values displayed as black and white; None: for DICOM files their
-            window, else 0 and the largest value of the smallest usual range.
-        encoding: of a text file.
+        val_share: share of all images, or of the training images if a column gives the test, for validation.
+        test_share: share of all images for test.
+        unreadable: what to do with images that cannot be decoded: ``stop``, or ``skip`` them and report them in
+            ``notes``.
+        size: height and width in pixels, for a backbone without a fixed size.
+        channels: 1 (grey) or 3 (RGB), for a backbone without a fixed number of channels.
+        levels: values displayed as black and white, for images of more than 8 bits; None for the window of DICOM files,
+            and for other files 0 and the largest value of the smallest usual range.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
@@ -101,10 +102,10 @@ class ImageTable(ImageReading, DataModule):
         self._set_reading("auto", val_share, test_share, unreadable, size, channels, levels)
         if (label_column is None) == (not findings):
             raise UserError(
-                "data.label_column names the column with the class, or data.findings the findings: give one"
+                "set either data.label_column (the column with the class) or data.findings (the findings), not both"
             )
         if views is not None and view_column is None:
-            raise UserError("data.views needs the column with the view: give data.view_column")
+            raise UserError("data.views requires the column with the view: set data.view_column")
         self.path, self.root, self.image_column, self.encoding = path, root, image_column, encoding
         self.label_column, self.findings = label_column, list(findings)
         self.finding_column, self.separator = finding_column, separator
@@ -118,7 +119,7 @@ class ImageTable(ImageReading, DataModule):
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Distinguish a class from findings."""
+        """Return the problem: classification if there is a column with the class, and otherwise findings."""
         return SingleLabel if node.get("label_column") else Findings
 
     @property
@@ -129,7 +130,7 @@ class ImageTable(ImageReading, DataModule):
     # ------------------------------------------------------------------ reading
 
     def read(self) -> dict[str, Samples]:
-        """Read the table, check the images, and split them by patients."""
+        """Read the table, check the images, and split them by patient."""
         place = file_of(self.path)
         self.contents = []
         table = self._views(self.prepared(read_table(place, self.encoding), place), place)
@@ -151,7 +152,7 @@ class ImageTable(ImageReading, DataModule):
         return self._levelled({name: self._scored(name, samples) for name, samples in sets.items()}, root)
 
     def prepared(self, table: pd.DataFrame, place: Path) -> pd.DataFrame:
-        """Derive columns from others (a hook)."""
+        """Add columns that are derived from others; a hook for subclasses."""
         return table
 
     def _views(self, table: pd.DataFrame, place: Path) -> pd.DataFrame:
@@ -163,7 +164,7 @@ class ImageTable(ImageReading, DataModule):
         if unknown := [view for view in self.views if view not in set(views)]:
             raise UserError(f"data.views: {place} has no view {unknown[0]!r}; valid: {listed(sorted(set(views)))}")
         kept = table[views.isin(self.views)].reset_index(drop=True)
-        self.notes.append(f"{len(kept):,} of {len(table):,} images of the views {listed(self.views)}")
+        self.notes.append(f"{len(kept):,} of {len(table):,} images, those of the views {listed(self.views)}")
         return kept
 
     def _classes(self, table: pd.DataFrame, place: Path) -> Tensor:
@@ -174,7 +175,7 @@ class ImageTable(ImageReading, DataModule):
         return torch.tensor([self.class_names.index(label) for label in labels])
 
     def _findings(self, table: pd.DataFrame, place: Path) -> Tensor:
-        """Read findings as ``(N, L)`` of 0, 1, unknown and uncertain."""
+        """Read findings as ``(N, L)`` with the values 0, 1, unknown and uncertain."""
         self.class_names = list(self.findings)
         if self.finding_column is not None:
             check_columns(table, "finding_column", [self.finding_column], place)
@@ -197,7 +198,7 @@ class ImageTable(ImageReading, DataModule):
         return torch.stack(columns, 1)
 
     def _scored(self, name: str, samples: Samples) -> Samples:
-        """Remove labels that only training may use from the other parts."""
+        """Make uncertain labels unknown in validation and test, because only training uses them."""
         if name == "train" or samples.y is None or self.problem_kind.numbers_outputs:
             return samples
         return replace(samples, y=samples.y.clamp(min=UNKNOWN))
@@ -239,7 +240,7 @@ class ImageTable(ImageReading, DataModule):
         return {name: whole.subset(places) for name, places in index.items()}
 
     def use(self, spec: InputSpec) -> None:
-        """Decode the images for the backbone's declared input, or leave this to the workers if they are many."""
+        """Decode the images for the backbone, or leave this to the workers if there are many."""
         super().use(spec)
         assert isinstance(spec, ImageSpec)
         self._note_sizes(self.sets, spec)

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: 28 x 28 grey images, 60,000 for training and 10,000 for test."""
+"""MNIST and Fashion-MNIST: grey images of 28 x 28 pixels, 60,000 for training and 10,000 for test."""
 
 from pathlib import Path
 from typing import ClassVar

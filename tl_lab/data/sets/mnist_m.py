@@ -1,4 +1,4 @@
-"""MNIST-M: digits blended into photographs."""
+"""MNIST-M: the digits of MNIST blended into photographs."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _HOW_TO_GET = "put the 200 training photographs of BSDS500 (jpg) into that folde
 
 
 def photographs(root: Path) -> list[Path]:
-    """List the photographs of BSDS500 below ``root/bsds500``, by name.
+    """List the photographs of BSDS500 in ``root/bsds500``, sorted by name.
 
     Raises:
         UserError: there are none.
@@ -36,14 +36,14 @@ def photographs(root: Path) -> list[Path]:
 
 
 def blend(digits: np.ndarray, patches: np.ndarray) -> np.ndarray:
-    """Blend digits into patches of photographs: |patch - digit|, channel by channel.
+    """Blend digits into patches of photographs: ``|patch - digit|`` in each channel.
 
     Args:
-        digits: uint8 ``(N, H, W)``.
-        patches: uint8 ``(N, H, W, 3)``.
+        digits: grey images, uint8 ``(N, H, W)``.
+        patches: colour images, uint8 ``(N, H, W, 3)``.
 
     Returns:
-        uint8 ``(N, H, W, 3)``.
+        The blended images, uint8 ``(N, H, W, 3)``.
 
     References:
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), section 5.2.4.
@@ -52,18 +52,18 @@ def blend(digits: np.ndarray, patches: np.ndarray) -> np.ndarray:
 
 
 def mnist_m(digits: Tensor, root: Path, seed: int, part: str) -> Tensor:
-    """Blend each digit into a random patch of a random photograph; computed once, then read from the cache.
+    """Blend each digit into a random patch of a random photograph; the result is cached.
 
-    The set published by the authors was made in the same way from the same two sources, with other draws.
+    The set published by the authors was made in the same way from the same two sources, with other random patches.
 
     Args:
-        digits: uint8 ``(N, 1, H, W)``.
-        root: folder of the data sets, with ``bsds500``.
-        seed: of the draws; the run's seed does not change the data set.
-        part: ``train`` or ``test``; each has independent draws.
+        digits: grey images, uint8 ``(N, 1, H, W)``.
+        root: folder of the data sets, which contains ``bsds500``.
+        seed: seed of the random patches; the run's seed does not change the data set.
+        part: ``train`` or ``test``; the patches of the two are independent.
 
     Returns:
-        uint8 ``(N, 3, H, W)``, in the order of the digits.
+        Colour images, uint8 ``(N, 3, H, W)``, in the order of the digits.
 
     Raises:
         UserError: there are no photographs, or one cannot be read.

@@ -1,4 +1,4 @@
-"""Two moons and the same moons rotated: a pair of two-dimensional domains that can be plotted."""
+"""Two moons and rotated moons: a pair of two-dimensional domains that can be plotted."""
 
 from typing import Annotated, Any
 
@@ -18,12 +18,12 @@ __all__ = ["Moons"]
 
 
 class Moons(DomainPair):
-    """Points of two interleaved half circles (source), and others rotated around their centre (target).
+    """Points of two interleaved half circles (source), and other points rotated around their centre (target).
 
     Args:
-        rotation: of the target, in degrees.
-        count: points of each domain for training; half as many for validation and for each test.
-        noise: deviation of the Gaussian noise on each coordinate, >= 0.
+        rotation: rotation of the target, in degrees.
+        count: number of training points of each domain; validation and each test set have half as many.
+        noise: standard deviation of the Gaussian noise on each coordinate, >= 0.
         options: keyword arguments of :class:`~tl_lab.data.base.DomainPair`.
 
     References:

@@ -10,16 +10,17 @@ from tl_lab.data.sets.pairs import name_pair
 
 __all__ = ["OfficeCaltech10"]
 
-_HOW_TO_GET = "put its folders amazon, caltech10, dslr and webcam, each with ten class folders, there"
+_HOW_TO_GET = "put its folders amazon, caltech10, dslr and webcam there, each with ten class folders"
 
 
 class OfficeCaltech10(ImageFolderPair):
-    """Any pair of the domains amazon (958 images), caltech10 (1,123), dslr (157) and webcam (295); ten classes.
+    """A pair of the domains amazon (958 images), caltech10 (1,123), dslr (157) and webcam (295), with ten classes.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        pair: ``amazon_to_webcam``, instead of the next two; several sources: ``amazon+dslr_to_webcam``.
-        source: a domain or a list of them.
+        pair: source and target in one option, as in ``amazon_to_webcam`` or, for several sources,
+            ``amazon+dslr_to_webcam``; None to use the next two options.
+        source: a domain or a list of domains.
         target: a domain.
         options: keyword arguments of :class:`~tl_lab.data.sets.image_folder.ImageFolderPair`.
 
@@ -44,7 +45,7 @@ class OfficeCaltech10(ImageFolderPair):
         self.root = root
 
     def folders(self) -> tuple[list[Path], Path]:
-        """Find the domains' folders."""
+        """Return the folders of the sources, and the folder of the target."""
         place = find_root(self.root, "Office-Caltech10", _HOW_TO_GET) / "office_caltech10" / "images"
         folders = {name: place / name for name in (*self.sources, self.target) if name}
         for folder in folders.values():

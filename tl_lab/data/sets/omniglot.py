@@ -24,14 +24,14 @@ __all__ = ["VALIDATION_ALPHABETS", "Characters", "Omniglot", "omniglot_character
 
 _FOLDER, _PARTS = "omniglot-py", ("images_background", "images_evaluation")
 _HOW_TO_GET = (
-    f"put images_background.zip and images_evaluation.zip into its folder {_FOLDER}, packed or unpacked (both are at "
+    f"put images_background.zip and images_evaluation.zip, packed or unpacked, into its folder {_FOLDER} (both are at "
     "github.com/brendenlake/omniglot)"
 )
 _SIZE = 28
 _FILE = re.compile(r"(images_background|images_evaluation)/([^/]+)/(character\d+)/(\d+)_(\d+)\.png$")
 VALIDATION_ALPHABETS = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
-"""172 characters of the background part, which the usual split uses for validation."""
-_FIRST_OF_TEST = 1201  # number of the first test character in the usual split: the rest has 1,200
+"""Alphabets of the background part, with 172 characters, that the usual split uses for validation."""
+_FIRST_OF_TEST = 1201  # number of the first test character in the usual split
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Characters:
     """All drawings of Omniglot.
 
     Args:
-        images: white ink on black, uint8 ``(N, 1, 28, 28)``, ordered by character, then by drawer.
-        labels: index of each image's character in the following, int64 ``(N,)``.
-        names: ``alphabet/character01``, ordered by the data's own numbers of the characters, 1 to 1623.
-        numbers: these numbers, int64 ``(C,)``.
-        background: whether a character belongs to the 30 background alphabets, bool ``(C,)``.
+        images: white strokes on black, uint8 ``(N, 1, 28, 28)``, sorted by character, then by drawer.
+        labels: position of each image's character in ``names``, int64 ``(N,)``.
+        names: name of each character, such as ``alphabet/character01``, in the order of ``numbers``.
+        numbers: number of each character in the published data, 1 to 1623, int64 ``(C,)``.
+        background: whether each character belongs to one of the 30 background alphabets, bool ``(C,)``.
     """
 
     images: Tensor
@@ -53,12 +53,12 @@ class Characters:
     background: Tensor
 
     def fingerprint(self) -> str:
-        """Hash drawings and labels."""
+        """Return a hash of drawings and labels."""
         return Samples(self.images, self.labels).fingerprint()
 
 
 def omniglot_characters(root: str | Path | None = None, cache: Path | None = None) -> Characters:
-    """Read Omniglot from its zip files or unpacked folders; decoded once, then cached.
+    """Read Omniglot from its zip files or unpacked folders; decoded images are cached.
 
     Images are reduced from 105x105 to 28x28 by averaging.
 
@@ -85,19 +85,19 @@ def omniglot_characters(root: str | Path | None = None, cache: Path | None = Non
 def split_characters(characters: Characters, split: str) -> dict[str, Tensor]:
     """Split the characters into training, validation and test.
 
-    ``vinyals``: 1,028, 172 and 423 characters. The test part is the data's last 423, validation the five alphabets of
-    :data:`VALIDATION_ALPHABETS`. ``alphabets``: 792 background characters, the same 172, and the 659 of the evaluation
-    part, so that no alphabet is in two parts.
+    ``vinyals`` has 1,028, 172 and 423 characters: the test part is the last 423, and validation the five alphabets of
+    :data:`VALIDATION_ALPHABETS`. ``alphabets`` has 792 background characters, the same 172, and the 659 characters of
+    the evaluation part, so that no alphabet is in two parts.
 
     Args:
-        characters: all of them.
-        split: one of the two.
+        characters: all characters.
+        split: ``vinyals`` or ``alphabets``.
 
     Returns:
         Positions of each part's characters, int64, ascending.
 
     Raises:
-        UserError: there is no such split.
+        UserError: the split is unknown.
     """
     if split not in ("vinyals", "alphabets"):
         raise UserError(f"data.split must be 'vinyals' or 'alphabets', not {split!r}")
@@ -108,18 +108,19 @@ def split_characters(characters: Characters, split: str) -> dict[str, Tensor]:
 
 
 class Omniglot(EpisodicData):
-    """Handwritten characters with 20 drawings each, ``(1, 28, 28)``; rotated by 90, 180 and 270 degrees they are
-    further classes, so that a part has four times as many.
+    """Handwritten characters with 20 drawings each, ``(1, 28, 28)``.
 
-    The usual split is that of Vinyals et al. as published by Snell et al. Its lists are not part of the data, but its
-    rule can be derived from them (see :func:`split_characters`): the five validation alphabets are those of their
-    list; the boundary of the test part (which leaves 41 of Gurmukhi's 45 characters to training) follows from its
-    published size and the data's order.
+    Characters rotated by 90, 180 and 270 degrees are further classes, so that a part has four times as many.
+
+    The usual split is that of Vinyals et al. as published by Snell et al. Their lists are not part of the data, but can
+    be derived from a rule (see :func:`split_characters`): the five validation alphabets are those of their list, and
+    the start of the test part (which leaves 41 of Gurmukhi's 45 characters in training) follows from its published size
+    and the order of the data.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
         split: ``vinyals``, or ``alphabets`` for parts that share no alphabet.
-        rotations: rotated characters are separate classes, in every part.
+        rotations: whether rotated characters are added as classes, in every part.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
 
     References:
@@ -142,27 +143,28 @@ class Omniglot(EpisodicData):
         self.root, self.split, self.rotations = root, split, rotations
 
     def read(self) -> dict[str, Samples]:
-        """Read the drawings, split the characters, and rotate them."""
+        """Read the drawings, split the characters, and add their rotations."""
         characters = omniglot_characters(self.root)
         self.contents = [characters.fingerprint()]
         sets = {}
         for part, chosen in split_characters(characters, self.split).items():
             sets[part], self.classes[part] = turned(characters, chosen, 4 if self.rotations else 1)
-        self.notes.append(f"Omniglot: split {self.split}{', turned characters are classes' if self.rotations else ''}")
+        rotated = ", rotated characters are separate classes" if self.rotations else ""
+        self.notes.append(f"Omniglot: split {self.split}{rotated}")
         return sets
 
 
 def turned(characters: Characters, chosen: Tensor, turns: int) -> tuple[Samples, list[str]]:
-    """Create classes from some characters and their rotations by multiples of 90 degrees.
+    """Build a set from some characters and their rotations by multiples of 90 degrees.
 
     Args:
-        characters: all of them.
-        chosen: positions of the chosen ones, ``(C,)``, ascending.
-        turns: number of rotations: 1 for the unrotated characters only, up to 4.
+        characters: all characters.
+        chosen: positions of the characters to use, ``(C,)``, ascending.
+        turns: number of orientations, from 1 (unrotated characters only) to 4.
 
     Returns:
-        The drawings, unrotated ones first, then rotated by 90 degrees (to the left), and so on;
-        and the names of the ``turns * C`` classes.
+        The drawings, first unrotated, then rotated by 90 degrees anticlockwise, and so on; and the names of the
+        ``turns * C`` classes.
     """
     here = torch.isin(characters.labels, chosen).nonzero()[:, 0]
     x, y = characters.images[here], torch.searchsorted(chosen, characters.labels[here])
@@ -184,7 +186,7 @@ def _identity(source: Path) -> str | list[str]:
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every file's path, starting with the part's folder, and its content."""
+    """Yield the path of each file, starting with the folder of the part, and its content."""
     if source.is_dir():
         for path in source.rglob("*.png"):
             yield path.relative_to(source.parent).as_posix(), path.read_bytes()

@@ -1,4 +1,4 @@
-"""Names of domain pairs: source and target, or both in one word for sweeps."""
+"""Options of domain pairs: source and target, or both in one word for sweeps."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,17 +13,17 @@ def name_pair(
     """Determine source and target.
 
     Args:
-        pair: ``SOURCE_to_TARGET``, several sources joined by ``+``, for sweeps over pairs. None
-            to use the next two.
-        source: a domain, or several.
+        pair: ``SOURCE_to_TARGET``, with several sources joined by ``+``, for sweeps over pairs; None
+            to use the next two arguments.
+        source: a domain or a list of domains.
         target: a domain.
-        domains: the existing domains.
+        domains: names of the existing domains.
 
     Returns:
         The sources, and the target.
 
     Raises:
-        UserError: a domain does not exist, is named twice, or one is missing.
+        UserError: a domain does not exist, occurs twice, or is missing.
     """
     if pair is not None:
         first, arrow, target = pair.partition("_to_")
@@ -32,12 +32,12 @@ def name_pair(
         source = first.split("+")
     sources = [source] if isinstance(source, str) else list(source or ())
     if not sources or not target:
-        raise UserError(f"data.source and data.target must be given; domains: {', '.join(domains)}")
+        raise UserError(f"data.source and data.target must be set; domains: {', '.join(domains)}")
     for name in (*sources, target):
         if name not in domains:
             raise UserError(f"there is no domain {name!r}; {nearest(name, domains)}")
     if target in sources:
-        raise UserError(f"{target!r} is source and target: there is nothing to adapt; name two domains")
+        raise UserError(f"{target!r} is both source and target: choose two different domains")
     if len(set(sources)) < len(sources):
-        raise UserError(f"data.source names a domain twice: {', '.join(sources)}")
+        raise UserError(f"data.source contains a domain twice: {', '.join(sources)}")
     return sources, target

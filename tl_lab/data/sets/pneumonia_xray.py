@@ -1,4 +1,4 @@
-"""PneumoniaMNIST, a class-balanced subset: paediatric chest X-rays, normal or with pneumonia."""
+"""A class-balanced subset of PneumoniaMNIST: paediatric chest X-rays, normal or with pneumonia."""
 
 import zipfile
 from typing import Any
@@ -18,9 +18,9 @@ _HOW_TO_GET = "put pneumonia_xray/pneumoniamnist_balanced.npz there"
 
 
 class PneumoniaXray(DataModule):
-    """X-rays of 28x28 grey pixels, half of them with pneumonia: 2,428, 270 and 468 of the published parts.
+    """X-rays of 28 x 28 grey pixels, half of them with pneumonia: 2,428 training, 270 validation and 468 test images.
 
-    Unlike PneumoniaMNIST, the classes are balanced: published results are not comparable.
+    Results are not comparable with published ones on PneumoniaMNIST, whose classes are not balanced.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
@@ -55,5 +55,5 @@ class PneumoniaXray(DataModule):
         except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} cannot be read ({error}): {_HOW_TO_GET}") from error
         self.contents = [samples.fingerprint() for samples in sets.values()]
-        self.notes.append("classes are balanced by a subset of PneumoniaMNIST: not comparable with published figures")
+        self.notes.append("class-balanced subset of PneumoniaMNIST: scores are not comparable with published ones")
         return sets

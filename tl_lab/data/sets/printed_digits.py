@@ -1,4 +1,4 @@
-"""Digits printed in matplotlib's fonts, and the handwritten digits of scikit-learn."""
+"""Digits printed in matplotlib's fonts, and scikit-learn's handwritten digits."""
 
 import functools
 import math
@@ -16,9 +16,9 @@ from tl_lab.randomness import derive_seed
 
 __all__ = ["handwritten_digits", "render_printed_digits"]
 
-_BLOCK = 4  # a stored pixel is the amount of ink in a block of 4 x 4, as in the handwritten set
-_MASTER = 192  # em size at which each digit is drawn once: far finer than the bitmaps sampled from it
-_CHUNK = 2000  # images sampled at once, to limit memory
+_BLOCK = 4  # a pixel is the number of inked pixels in a block of 4 x 4, as in the handwritten set
+_MASTER = 192  # em size at which each digit is drawn once; much finer than the bitmaps sampled from it
+_CHUNK = 2000  # number of images sampled at once, to limit memory
 
 
 def render_printed_digits(
@@ -30,20 +30,20 @@ def render_printed_digits(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Print the digits 0 to 9 in sixteen text fonts at random size, rotation and position.
 
-    They are digitised like the handwritten digits: a binary bitmap four times finer than the image
-    (32 x 32 for the default), in which the ink of each block of 4 x 4 pixels is counted; the counts 0 to 16
-    become 0 to 255. Bright strokes on a dark background.
+    They are digitised like the handwritten digits: the digit is drawn as a binary bitmap four times finer than the
+    image (32 x 32 by default), the inked pixels in each block of 4 x 4 are counted, and the counts 0 to 16 are scaled
+    to 0 to 255. Strokes are bright on a dark background.
 
     Args:
-        count: total number of images; classes and fonts are balanced jointly, as evenly as the count allows.
-        seed: determines every image.
+        count: total number of images; combinations of class and font are balanced as evenly as the count permits.
+        seed: seed that determines every image.
         size: side of the square images, in pixels.
         height: smallest and largest height of a digit relative to the side, drawn uniformly, in (0, 1].
         rotation: largest angle in either direction, in degrees, drawn uniformly.
 
     Returns:
-        Images uint8 ``(count, 1, size, size)``, classes int64 ``(count,)``, and the font of each as its index
-        in :func:`~tl_lab.data.sets.fonts.text_faces`, int64 ``(count,)``.
+        Images uint8 ``(count, 1, size, size)``, classes int64 ``(count,)``, and the font of each image as position in
+        :func:`~tl_lab.data.sets.fonts.text_faces`, int64 ``(count,)``.
 
     Raises:
         UserError: an argument is out of range.
@@ -53,7 +53,7 @@ def render_printed_digits(
         1998. https://doi.org/10.24432/C50P49
     """
     if count < 1 or size < 2:
-        raise UserError(f"printed digits need a count of at least 1 and a size of at least 2, not {count}, {size}")
+        raise UserError(f"printed digits require a count of at least 1 and a size of at least 2, not {count}, {size}")
     if not 0 < height[0] <= height[1] <= 1:
         raise UserError(f"the height of printed digits must be a range within (0, 1], not {tuple(height)}")
     if not 0 <= rotation <= 180:
@@ -71,7 +71,7 @@ def render_printed_digits(
 
 
 def handwritten_digits() -> tuple[Tensor, Tensor]:
-    """Load the 1,797 handwritten digits of scikit-learn, of 8 x 8 counts from 0 to 16.
+    """Load the 1,797 handwritten digits of scikit-learn, each of which has 8 x 8 counts from 0 to 16.
 
     Returns:
         Images uint8 ``(1797, 1, 8, 8)``, with counts scaled to 0 to 255, and classes int64 ``(1797,)``.
@@ -86,7 +86,7 @@ def handwritten_digits() -> tuple[Tensor, Tensor]:
 
 
 def _handwritten_table() -> np.ndarray:
-    """Read scikit-learn's file, 64 counts and the class of each digit; importing the package would take longer."""
+    """Read 64 counts and the class of each digit from scikit-learn's file; importing the package would take longer."""
     spec = find_spec("sklearn")
     for place in (spec and spec.submodule_search_locations) or ():
         file = Path(place) / "datasets" / "data" / "digits.csv.gz"
@@ -99,17 +99,17 @@ def _handwritten_table() -> np.ndarray:
 
 
 def _bytes(counts: Tensor) -> Tensor:
-    """Scale counts of ink, 0 to 16, to 0 to 255."""
+    """Scale counts of inked pixels from 0..16 to 0..255."""
     return (counts * 255 / _BLOCK**2).round().to(torch.uint8)
 
 
 @functools.cache
 def _masters() -> tuple[Tensor, Tensor]:
-    """Draw every digit of every font once, centred in a square.
+    """Draw every digit in every font once, centred in a square.
 
     Returns:
-        Coverage float ``(faces, 10, side, side)`` in [0, 1], and half the width and height of the ink as a
-        share of half the side, ``(faces, 10, 2)``.
+        Coverage, float ``(F, 10, side, side)`` in [0, 1] for F fonts; and the width and height of each digit as a share
+        of the side, ``(F, 10, 2)``.
     """
     drawn = [[draw_text(str(digit), face, _MASTER) for digit in range(10)] for face in text_faces()]
     side = 2 + max(max(ink.shape) for row in drawn for ink in row)
@@ -125,17 +125,17 @@ def _masters() -> tuple[Tensor, Tensor]:
 
 
 def _inverse_placement(extent: Tensor, scale: Tensor, angle: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """Map points of the image to points of the master; both span [-1, 1].
+    """Return the maps from points of the image to points of the master drawing; both span [-1, 1].
 
-    The digit is scaled to its height, rotated, and moved such that its (rotated) box stays within the image;
-    a box that is larger than the image is centred.
+    The digit is scaled to its height, rotated, and moved such that its rotated bounding box is within the image; a box
+    that is larger than the image is centred.
 
     Args:
-        extent: half width and half height of the ink in the master, ``(N, 2)``.
+        extent: half width and half height of the digit in the master drawing, ``(N, 2)``.
         scale: height of the upright digit as a share of the image, ``(N,)``.
-        angle: in radians, ``(N,)``.
+        angle: angles in radians, ``(N,)``.
         across: horizontal position of the digit within the free space, ``(N,)``, in [-1, 1].
-        down: the same vertically.
+        down: vertical position of the digit within the free space, ``(N,)``, in [-1, 1].
 
     Returns:
         Affine maps, ``(N, 2, 3)``, in the format of ``affine_grid``.
@@ -152,7 +152,7 @@ def _inverse_placement(extent: Tensor, scale: Tensor, angle: Tensor, across: Ten
 
 
 def _count_ink(masters: Tensor, inverse: Tensor, size: int) -> Tensor:
-    """Sample masters ``(N, side, side)`` as bitmaps and count the ink of blocks, ``(N, 1, size, size)``."""
+    """Sample bitmaps from masters ``(N, side, side)``, and count the ink in each block, ``(N, 1, size, size)``."""
     fine = size * _BLOCK
     grid = F.affine_grid(inverse, [len(inverse), 1, fine, fine], align_corners=False)
     bitmap = F.grid_sample(masters.unsqueeze(1), grid, mode="nearest", align_corners=False) > 0.5

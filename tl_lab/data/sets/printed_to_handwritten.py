@@ -1,4 +1,4 @@
-"""The embedded domain pair: digits printed in fonts, and handwritten digits."""
+"""A built-in domain pair: digits printed in fonts, and handwritten digits."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ __all__ = ["PrintedToHandwritten"]
 class PrintedToHandwritten(DomainPair):
     """Digits printed in matplotlib's fonts (source) and scikit-learn's 1,797 handwritten digits (target).
 
-    The target is split at random by seed, independent of labels, into a test part for the final
-    score only, and a training part without labels.
+    The target is split at random by the seed, independent of labels, into a test part that is used only for the final
+    score, and a training part without labels.
 
     Args:
-        source_count: printed digits for training and validation.
-        source_test_count: further printed digits, for the source's test score.
-        val_share: of ``source_count`` held out for validation, in (0, 1).
+        source_count: number of printed digits for training and validation.
+        source_test_count: number of further printed digits, for the source's test score.
+        val_share: share of ``source_count`` held out for validation, in (0, 1).
         target_test_count: number of handwritten digits for the final score, in [1, 1796].
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
@@ -40,7 +40,7 @@ class PrintedToHandwritten(DomainPair):
         self.val_share, self.target_test_count = val_share, target_test_count
 
     def read(self) -> dict[str, Samples]:
-        """Render the source, load the target, split both."""
+        """Render the source, load the target, and split both."""
         self.class_names = [str(digit) for digit in range(10)]
         x, y, _ = render_printed_digits(self.source_count, self.seed)
         train, held_out = hold_out(y, {"val": self.val_share}, self.seed, self.class_names)

@@ -1,4 +1,4 @@
-"""Sets with a published split into training and test."""
+"""Base class of data sets with a published split into training and test."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -17,27 +17,27 @@ from tl_lab.options import Fraction
 
 __all__ = ["PublishedSet", "read_published"]
 
-_CLASSES = 10  # of every set read here
+_CLASSES = 10  # number of classes of every set read here
 
 
 class PublishedSet(DataModule):
-    """A labelled set with a published test part; a stratified validation set is split off training.
+    """A labelled set with a published test part; a stratified validation set is held out from the training part.
 
-    A subclass sets the name and implements :meth:`read_part`.
+    A subclass sets the class attributes and implements :meth:`read_part`.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        download: download the files if they are missing.
-        val_share: of the published training part, held out for validation, in (0, 1).
+        download: whether to download the files if they are missing.
+        val_share: share of the published training part held out for validation, in (0, 1).
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
     title: ClassVar[str]
-    """The set's own name, for messages."""
+    """Name of the set, for messages."""
     how_to_get: ClassVar[str]
-    """How to get a missing set, in the imperative."""
+    """How to get a missing set, in the imperative, for messages."""
     names: ClassVar[tuple[str, ...]]
-    """The names of the classes, by label."""
+    """Names of the classes in the order of the labels."""
     place_options = ("root",)
 
     def __init__(
@@ -54,14 +54,14 @@ class PublishedSet(DataModule):
 
         Args:
             root: folder of the data sets.
-            train: the training part, or the test part.
+            train: whether to read the training or the test part.
 
         Returns:
             Images uint8 ``(N, C, H, W)`` and classes int64 ``(N,)``.
         """
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts and split the validation set off the first."""
+        """Read both parts, and hold out the validation set from the training part."""
         root = find_root(self.root, self.title, self.how_to_get, create=self.download)
         self.class_names = list(self.names)
         train, test = Samples(*self.read_part(root, True)), Samples(*self.read_part(root, False))
@@ -74,15 +74,15 @@ class PublishedSet(DataModule):
 def read_published(
     loader: Callable[..., Any], root: Path, train: bool, download: bool, place: str, title: str, how_to_get: str
 ) -> tuple[Tensor, Tensor]:
-    """Read one part of a set with torchvision's own loader.
+    """Read one part of a set with torchvision's loader.
 
     Args:
-        loader: the class of ``torchvision.datasets``.
+        loader: class of ``torchvision.datasets``.
         root: folder of the data sets.
-        train: the training part, or the test part.
-        download: download the files if they are missing.
-        place: a file or folder below ``root`` that exists if the set does.
-        title: the set's name, for messages.
+        train: whether to read the training or the test part.
+        download: whether to download the files if they are missing.
+        place: a file or folder of the set, relative to ``root``.
+        title: name of the set, for messages.
         how_to_get: how to get a missing set, for messages.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Questions whose answers are spans of a passage: files in SQuAD's format, and XQuAD in several languages."""
+"""Questions whose answers are spans of a passage: files in the SQuAD format, and XQuAD in several languages."""
 
 import json
 import warnings
@@ -22,11 +22,11 @@ from tl_lab.problems import Spans
 __all__ = ["Squad", "XQuad", "read_squad"]
 
 Paragraphs = list[list[tuple[Passage, int, int]]]
-"""Questions of each paragraph, with first and last word of the first answer."""
+"""The questions of each paragraph, each with the positions of the first and last word of its first answer."""
 
 
 class OfPassages(DataModule):
-    """Base class of sets of questions.
+    """Base class of sets of questions about passages.
 
     Args:
         options: arguments of the other base class.
@@ -37,17 +37,17 @@ class OfPassages(DataModule):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._shape = ()  # passages have no shape, and no argument of a backbone depends on it
+        self._shape = ()  # passages have no fixed shape, and backbones do not depend on it
         self.passages: list[Passage] = []
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets, and pass the passages to the problem, which compares answers."""
+        """Read the sets, and pass their passages to the problem, which needs them to compare answers."""
         super().load(request)
         self._shape = ()
         cast(Spans, self.problem).passages = self.passages
 
     def samples_of(self, paragraphs: Paragraphs) -> Samples:
-        """Create a set of questions, and number their passages."""
+        """Build a set from questions, and add their passages to ``passages``."""
         rows, items = [], []
         for passage, first, last in (one for paragraph in paragraphs for one in paragraph):
             rows.append([first, last, len(words_in(passage.context)), len(self.passages)])
@@ -58,12 +58,12 @@ class OfPassages(DataModule):
 
 
 class Squad(OfPassages):
-    """Files in SQuAD 1.1's format, one for training and one for test.
+    """Two files in the SQuAD 1.1 format, one for training and one for test.
 
     Args:
-        path: of the training file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        test_path: of the test file.
-        val_share: of the training paragraphs, for validation.
+        path: path of the training file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        test_path: path of the test file.
+        val_share: share of the training paragraphs for validation.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     References:
@@ -78,11 +78,11 @@ class Squad(OfPassages):
     ) -> None:
         super().__init__(**options)
         if path is None or test_path is None:
-            raise UserError("data.path and data.test_path are the two files of questions: give both")
+            raise UserError("data.path and data.test_path must both be set: give the training and the test file")
         self.path, self.test_path, self.val_share = path, test_path, val_share
 
     def read(self) -> dict[str, Samples]:
-        """Read both files, and split off whole paragraphs for validation."""
+        """Read both files, and hold out whole paragraphs for validation."""
         self.passages = []
         train, test = (
             self._paragraphs(path, name) for path, name in ((self.path, "path"), (self.test_path, "test_path"))
@@ -106,15 +106,15 @@ class Squad(OfPassages):
 
 
 class XQuad(OfPassages):
-    """XQuAD: 1,190 questions on 240 paragraphs of SQuAD's development set, in English, German and Spanish.
+    """XQuAD: 1,190 questions about 240 paragraphs of SQuAD's development set, in English, German and Spanish.
 
-    Paragraphs are split by their numbers, identically in all languages: those that end in 4 or 9 are for test, in 0 for
-    validation. Test parts of other languages are scored in addition to that of the training language.
+    Paragraphs are split by their numbers, in the same way for all languages: those whose number ends in 4 or 9 are for
+    test, those whose number ends in 0 for validation. The test parts of further languages are also scored.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        language: training and test language: ``en``, ``de`` or ``es``.
-        others: further test languages.
+        language: language of training, validation and test: ``en``, ``de`` or ``es``.
+        others: further languages, used only for testing.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     References:
@@ -135,11 +135,11 @@ class XQuad(OfPassages):
     ) -> None:
         super().__init__(**options)
         if language in others:
-            raise UserError(f"data.others: {language} is the training and test language already: name other languages")
+            raise UserError(f"data.others contains {language}, which is already data.language: leave it out")
         self.root, self.language, self.others = root, language, list(others)
 
     def read(self) -> dict[str, Samples]:
-        """Read the languages, and split their paragraphs."""
+        """Read the files of all languages, and split their paragraphs."""
         how = f"put xquad.{self.language}.json there"
         folder, self.passages = find_root(self.root, "XQuAD", how) / "xquad", []
         sets: dict[str, Samples] = {}
@@ -160,15 +160,15 @@ class XQuad(OfPassages):
 
     @property
     def test_names(self) -> list[str]:
-        """The test part of the training language, then those of the others."""
+        """Names of the test sets: of the training language, then of the others."""
         return ["test", *(f"{language}/test" for language in self.others)]
 
     def domain_of(self, name: str) -> None:
-        """Return None: languages have no separate statistics."""
+        """Return None, because languages are not separate domains."""
 
 
 def read_squad(path: Path) -> Paragraphs:
-    """Read a file in SQuAD's format; answers that are not whole words are extended to whole words.
+    """Read a file in the SQuAD format; answers that start or end within a word are extended to whole words.
 
     Raises:
         UserError: the file is damaged or in another format, or an answer is not at its stated position.
@@ -194,9 +194,11 @@ def read_squad(path: Path) -> Paragraphs:
                 questions.append((Passage(asked["question"], context, texts), inside[0], inside[-1]))
             found.append(questions)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path} is not a file of questions in SQuAD 1.1's format ({error})") from error
+        raise UserError(f"{path} is not a file in the SQuAD 1.1 format ({error})") from error
     if not found:
         raise UserError(f"{path} contains no paragraphs")
     if moved:
-        warnings.warn(f"{path.name}: {moved} answers start or end within a word, and were extended", stacklevel=2)
+        warnings.warn(
+            f"{path.name}: {moved} answers that start or end within a word were extended to whole words", stacklevel=2
+        )
     return found

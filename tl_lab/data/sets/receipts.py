@@ -1,4 +1,4 @@
-"""SROIE: extraction of company, date, address and total from receipts, given as words with boxes."""
+"""SROIE: receipts as words with boxes, from which company, date, address and total are extracted."""
 
 import json
 import lzma
@@ -23,7 +23,7 @@ from tl_lab.problems import Sequence
 __all__ = ["OfPages", "Receipts", "words_of_line"]
 
 _HOW_TO_GET = "put sroie/box_key.tar.xz there"
-_TESTED, _EVERY, _CHOOSES = 4, 5, 10  # number % 5 == 4: test; number % 10 == 0: validation
+_TESTED, _EVERY, _CHOOSES = 4, 5, 10  # test if number % 5 == 4, validation if number % 10 == 0
 
 Box = tuple[float, float, float, float]
 
@@ -35,7 +35,7 @@ class OfPages(DataModule):
         options: arguments of the other base class.
 
     Attributes:
-        pages: of each set, as read, by name.
+        pages: pages of each set before tokenisation, by the name of the set.
     """
 
     modality = "tokens_with_boxes"
@@ -43,11 +43,11 @@ class OfPages(DataModule):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._shape = ()  # pages have no shape, and no argument of a backbone depends on it
+        self._shape = ()  # pages have no fixed shape, and backbones do not depend on it
         self.pages: dict[str, Pages] = {}
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets; pages have no shape."""
+        """Read the sets, and keep their pages."""
         super().load(request)
         self._shape = ()
         self.pages = {name: samples.x for name, samples in self.sets.items() if isinstance(samples.x, Pages)}
@@ -56,12 +56,13 @@ class OfPages(DataModule):
 class Receipts(OfPages):
     """626 receipts of SROIE's training part: words, their boxes, and the values of four fields.
 
-    The values are transcribed by hand, and no file states the corresponding words. Words are matched approximately (see
-    :mod:`tl_lab.data.sets.fields`); values that are not found have no tag, and a note counts them. A line's box is
-    divided among its words by their letters. The extent of a page is that of its boxes, because there are no images.
+    The values were transcribed by hand, and the files do not state which words they correspond to. They are matched to
+    words approximately (see :mod:`tl_lab.data.sets.fields`); a value that is not found has no tag, and ``notes`` report
+    how many there are. The box of a line is divided among its words in proportion to their letters. The extent of a
+    page is that of its boxes, because there are no images.
 
-    SROIE's own split is not in the files. Here receipts whose number ends in 4 or 9 are for test, in 0 for validation:
-    scores are not comparable with published ones.
+    SROIE's own split is not in the files. Here, receipts whose number ends in 4 or 9 are for test, and those whose
+    number ends in 0 for validation, so that scores are not comparable with published ones.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
@@ -97,8 +98,8 @@ class Receipts(OfPages):
         for row, (a, b) in enumerate(zip(starts, ends, strict=True)):
             y[row, : b - a] = torch.from_numpy(found["tags"][a:b])
         lost, wanted = found["lost"].tolist()
-        self.notes.append(f"{lost:,} of {wanted:,} values of fields were not found among the words")
-        self.notes.append("own fixed split, not SROIE's: not comparable with published figures")
+        self.notes.append(f"{lost:,} of {wanted:,} field values were not found among the words")
+        self.notes.append("the split is not SROIE's: scores are not comparable with published ones")
         numbers = found["numbers"]
         whole = Samples(Pages(pages), y)
         parts = {
@@ -133,12 +134,14 @@ class Receipts(OfPages):
 def tag_words(
     fields: dict[str, str], words: list[str], lines: list[tuple[int, int]], middles: list[float]
 ) -> tuple[list[int], int]:
-    """Tag the words of the fields' values: 0, and for the k-th field 1 + 2 k at its first word and 2 + 2 k after it.
+    """Tag the words of a page with the fields to which they belong.
+
+    The first word of the k-th field has the tag 1 + 2 k, its other words have 2 + 2 k, and words of no field have 0.
 
     Args:
-        fields: values by name, in the order of their tags; empty ones are skipped.
-        words: of the page.
-        lines: first word and the one after the last of each line.
+        fields: value of each field by name, in the order of the tags; empty values are skipped.
+        words: words of the page.
+        lines: for each line, the positions of its first word and of the word after its last.
         middles: vertical middle of each word's box.
 
     Returns:
@@ -161,7 +164,7 @@ def tag_words(
 
 
 def words_of_line(text: str, box: Box) -> list[tuple[str, Box]]:
-    """Divide a line's box among its words, by their letters and the blanks between them."""
+    """Divide a line's box among its words in proportion to their letters and the spaces between them."""
     left, top, right, bottom = box
     found, place = [], 0
     for word in text.split():
@@ -173,7 +176,7 @@ def words_of_line(text: str, box: Box) -> list[tuple[str, Box]]:
 
 
 def _read_boxes(content: str, where: str) -> tuple[list[str], list[Box], list[tuple[int, int]]]:
-    """Read a file of lines: words, their boxes, and first word and the one after the last of each line."""
+    """Read a file of lines; return words, their boxes, and the range of words of each line."""
     words: list[str] = []
     boxes: list[Box] = []
     lines: list[tuple[int, int]] = []

@@ -18,29 +18,29 @@ class OfSequences(DataModule):
     """Base class of sets and pairs of domains of sequences.
 
     Args:
-        length_buckets: form training batches of samples of similar lengths, which need less padding.
+        length_buckets: whether training batches consist of samples of similar lengths, which need less padding.
         options: arguments of the other base class.
     """
 
     def __init__(self, *, length_buckets: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.length_buckets = length_buckets
-        self._shape = ()  # sequences have no shape, and no argument of a backbone depends on it
+        self._shape = ()  # sequences have no fixed shape, and backbones do not depend on it
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets; sequences have no shape."""
+        """Read the sets; their shape is ``()``."""
         super().load(request)
         self._shape = ()
 
     def use(self, spec: InputSpec) -> None:
-        """Convert the sets to the declared input, or leave this to the workers."""
+        """Convert the sets to the backbone's input format, or leave this to the workers."""
         super().use(spec)
         if self.read_as_needed:
             measured = all(hasattr(samples.x, "lengths") for samples in self.sets.values() if not in_memory(samples.x))
             self.notes.append("read on demand" if measured else "read on demand, in batches of any lengths")
 
     def lengths(self, name: str) -> Tensor | None:
-        """Return the length of each sample, if batches are formed by length."""
+        """Return the length of each sample, ``(N,)``, if batches are formed by length."""
         x: Any = self.sets[name].x
         if not self.length_buckets:
             return None

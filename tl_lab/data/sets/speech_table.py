@@ -1,4 +1,4 @@
-"""Recordings with transcripts, in a table."""
+"""Recordings and their transcripts, listed in a table."""
 
 import warnings
 from collections.abc import Sequence
@@ -33,20 +33,22 @@ __all__ = ["SpeechTable", "drawn_seconds"]
 class SpeechTable(OfAudio):
     """A table (csv, tsv, jsonl or parquet) with a recording (wav, flac, ogg, mp3) and its transcript in each row.
 
-    Transcripts are normalised by :func:`~tl_lab.functional.transcripts.plain_text`. The letters are those of the
-    training part; others count as errors.
+    Transcripts are normalised by :func:`~tl_lab.functional.transcripts.plain_text`. The alphabet consists of the
+    letters in the training part; other letters count as errors.
 
     Args:
-        path: of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        audio_column: name of the column with the files, relative to the table.
+        path: path of the table, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        audio_column: name of the column with the files' paths relative to the table.
         transcript_column: name of the column with the transcripts.
-        speaker_column: name of the column with the speaker, each of whom is in one part; None: rows are split.
-        split_column: name of the column with ``train``, ``val`` and ``test``; None to split by seed.
-        val_share: of all recordings, or of the training ones if a column gives the test, for validation.
-        test_share: of all recordings, for test.
-        labelled_seconds: seconds of speech in the training set, recordings drawn by the seed; None for all.
-        unreadable: recordings that cannot be read or are empty: ``stop``, or ``skip`` them with a note.
-        encoding: of a text file.
+        speaker_column: name of the column with the speaker, to keep the recordings of a speaker in the same part; None
+            to split by rows.
+        split_column: name of the column with ``train``, ``val`` and ``test``; None to split by the seed.
+        val_share: share of all recordings, or of the training ones if a column gives the test, for validation.
+        test_share: share of all recordings for test.
+        labelled_seconds: seconds of speech in the training set, whose recordings are drawn by the seed; None for all.
+        unreadable: what to do with recordings that cannot be read or are empty: ``stop``, or ``skip`` them and report
+            them in ``notes``.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.sets.audio.OfAudio`.
     """
 
@@ -71,7 +73,7 @@ class SpeechTable(OfAudio):
         super().__init__(**options)
         check_shares(val_share, test_share)
         if labelled_seconds is not None and self.labels is not None:
-            raise UserError("data.labels and data.labelled_seconds both limit the training recordings: give one")
+            raise UserError("data.labels and data.labelled_seconds both limit the training recordings: set only one")
         self.path, self.encoding, self.unreadable = path, encoding, unreadable
         self.audio_column, self.transcript_column = audio_column, transcript_column
         self.speaker_column, self.split_column = speaker_column, split_column
@@ -80,7 +82,7 @@ class SpeechTable(OfAudio):
 
     @property
     def for_backbone(self) -> dict[str, Any]:
-        """Request the features of each frame."""
+        """Return the argument that requests features of each frame."""
         return {"frames": True}
 
     def read(self) -> dict[str, Samples]:
@@ -133,7 +135,7 @@ class SpeechTable(OfAudio):
         return {name: whole.subset(places) for name, places in index.items()}
 
     def _few(self, sets: dict[str, Samples]) -> dict[str, Samples]:
-        """Draw recordings of this many seconds for training."""
+        """Draw ``labelled_seconds`` of training recordings, if they are set."""
         if self.labelled_seconds is None:
             return sets
         train, recordings = sets["train"], sets["train"].x
@@ -158,15 +160,16 @@ class SpeechTable(OfAudio):
 
 
 def drawn_seconds(seconds: Sequence[float], wanted: float, seed: int) -> tuple[Tensor, float]:
-    """Draw recordings until their total duration suffices; a larger draw with the same seed contains the smaller ones.
+    """Draw recordings until they have a total duration; with the same seed, a larger draw contains the smaller ones.
 
     Args:
-        seconds: of each recording.
-        wanted: total seconds.
-        seed: of the run.
+        seconds: duration of each recording, in seconds.
+        wanted: required total duration, in seconds.
+        seed: the run's seed.
 
     Returns:
-        Positions in ascending order, and the total seconds, at least ``wanted`` unless there are fewer.
+        Positions of the drawn recordings in ascending order, and their total duration in seconds, which is below
+        ``wanted`` only if all recordings are drawn.
     """
     order = torch.randperm(len(seconds), generator=generator(seed, "labelled seconds"))
     sums = torch.tensor(seconds, dtype=torch.double)[order].cumsum(0)

@@ -1,4 +1,4 @@
-"""Free Spoken Digit Dataset: the digits, spoken by six people."""
+"""Free Spoken Digit Dataset: digits spoken by six people."""
 
 import io
 import lzma
@@ -33,18 +33,18 @@ _RATE = 8000
 class SpokenDigits(OfAudio, SetOrPair):
     """Digits spoken by six people, 50 times each: 3,000 recordings at 8,000 Hz.
 
-    The published split: recordings 0 to 4 of each speaker and digit are for test, 5 to 49 for training.
+    In the published split, recordings 0 to 4 of each speaker and digit are for test, and 5 to 49 for training.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
-        source: for a pair, a speaker or a list of them; without a target, the speakers to use. None: all
-            but the target.
-        target: for a pair, another speaker; None for a set.
-        split: of a set: ``published``, or ``speaker``, with the recordings of one speaker for test, those of another
-            for validation, both drawn by the seed.
-        val_share: of the training part (of the source), held out for validation, in (0, 1); unused by
+        source: source speaker of a pair, or a list of speakers; without a target, the speakers to use. None for all
+            speakers except the target.
+        target: target speaker of a pair; None for a set without domains.
+        split: how a set without domains is split: ``published``, or ``speaker``, where one speaker is for test and
+            another for validation, both drawn by the seed.
+        val_share: share of the training part (of the source) held out for validation, in (0, 1); unused by
             ``split="speaker"``.
-        options: ``test_count`` and those of :class:`~tl_lab.data.scenarios.set_or_pair.SetOrPair`.
+        options: keyword arguments of :class:`~tl_lab.data.scenarios.set_or_pair.SetOrPair`.
 
     References:
         Z. Jackson et al., "Free Spoken Digit Dataset". https://github.com/Jakobovski/free-spoken-digit-dataset
@@ -74,7 +74,7 @@ class SpokenDigits(OfAudio, SetOrPair):
                     f"data.source: there is no speaker {unknown[0]!r}; {nearest(unknown[0], self.speakers)}"
                 )
         if split == "speaker" and target is not None:
-            raise UserError("data.split=speaker is for a set; data.target divides the recordings by speaker already")
+            raise UserError("data.split=speaker cannot be combined with data.target, which already splits by speaker")
         self.root, self.split, self.val_share = root, split, val_share
 
     def read(self) -> dict[str, Samples]:
@@ -88,7 +88,7 @@ class SpokenDigits(OfAudio, SetOrPair):
         of_source = torch.tensor([name in self.sources for name in speakers])
         if self.split == "speaker":
             chosen = whole.subset(_at(of_source))
-            share = 0.5 / len(self.sources)  # reached by a single speaker
+            share = 0.5 / len(self.sources)  # small enough that one speaker suffices
             parts = group_split(chosen.columns["group"], {"val": share, "test": share}, self.seed, "speakers")
             return {name: chosen.subset(index) for name, index in parts.items()}
         train, test = whole.subset(_at(of_source & ~tested)), whole.subset(_at(of_source & tested))
@@ -106,11 +106,11 @@ class SpokenDigits(OfAudio, SetOrPair):
 
     @property
     def column_values(self) -> dict[str, list[str]]:
-        """Kind of the groups: speakers."""
+        """Names of the groups, which are the speakers."""
         return {"group": list(self.speakers)}
 
     def _recordings(self) -> tuple[Recordings, list[list[str]]]:
-        """Read archive or folder: recordings, and digit, speaker and number of each."""
+        """Read the archive or folder; return the recordings, and the digit, speaker and number of each."""
         place = find_root(self.root, "Free Spoken Digit Dataset", _HOW_TO_GET) / "fsdd"
         archive, folder = place / "recordings.tar.xz", place / "recordings"
         if archive.is_file():
@@ -131,7 +131,7 @@ def _at(mask: Tensor) -> Tensor:
 
 
 def _arrays(place: Path) -> dict[str, np.ndarray]:
-    """Decode all recordings, in the order of digit, speaker and number."""
+    """Decode all recordings, sorted by digit, speaker and number."""
     found: dict[tuple[str, str, int], np.ndarray] = {}
     try:
         for name, content in _files(place):

@@ -1,4 +1,4 @@
-"""Fixed lists of support and query images: published one-shot protocols, and the user's own."""
+"""Fixed lists of support and query images, as in published one-shot protocols or made by the user."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,11 +28,11 @@ _ROLES = ("support", "query")
 
 
 class FixedEpisodes(EpisodeLoader):
-    """Loads episodes from a list.
+    """Loads episodes from a fixed list.
 
     Args:
         data: the data module.
-        name: of the set.
+        name: name of the set.
         order: assignment of episodes to steps and processes.
         index: positions of the images of each episode, support first, ``(E, N, K + Q)``.
     """
@@ -42,7 +42,7 @@ class FixedEpisodes(EpisodeLoader):
         self.index = index
 
     def indices(self) -> Iterator[Tensor]:
-        """Yield the positions of each step's episodes, ``(E, N, K + Q)``, on the device."""
+        """Yield the positions of the images of each step's episodes, ``(E, N, K + Q)``, on the device."""
         for numbers in self.order.epoch(0):
             yield self.index[numbers].to(self.data.device)
 
@@ -50,20 +50,21 @@ class FixedEpisodes(EpisodeLoader):
 class SupportQuery(EpisodicData):
     """Episodes from a table: one row per image, with its class, its role and its episode.
 
-    All episodes have the same number of ways, shots and queries, those of ``data.test``. Nothing is drawn at random.
-    Strategies without training are scored on them: ``strategy=nearest_centroid`` with ``init_from`` or a pretrained
-    backbone; its training classes are those of the support images.
+    All episodes have the same way, shot and number of queries, which ``data.test`` states. Nothing is drawn at random.
+    The episodes are used for scoring strategies without training, such as ``strategy=nearest_centroid`` with
+    ``init_from`` or a pretrained backbone; the training set consists of the support images.
 
     Args:
         path: a table (csv, tsv, jsonl, parquet) with the columns ``path`` (relative to the table), ``label``, ``role``
             (``support`` or ``query``) and, for several episodes, ``episode``.
         size: height and width in pixels to which images are resized.
         channels: 1 (grey) or 3 (RGB).
-        ground: invert drawings to this background, ``dark`` or ``bright``; None leaves images unchanged.
+        ground: background, ``dark`` or ``bright``, to which drawings are converted by inversion; None for no change.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.episodic.EpisodicData`.
 
     Raises:
-        UserError: a column is missing, a class has no support or no query image, or episodes differ in their sizes.
+        UserError: ``path`` is not set; from :meth:`load`: a column is missing, or an episode does not have the way,
+            shot and queries of ``data.test``.
     """
 
     place_options = ("path",)
@@ -81,16 +82,20 @@ class SupportQuery(EpisodicData):
     ) -> None:
         super().__init__(train=train, test=test, **options)
         if path is None:
-            raise UserError("data.path: give the table of support and query images")
+            raise UserError("data.path is not set: give the table of support and query images")
         self.path, self.size, self.channels, self.ground = path, size, channels, ground
         self.index = torch.empty(0)
 
     def load(self, request: Request | None = None) -> None:
-        """Read the lists; training on them is refused, because they are the test set."""
+        """Read the list.
+
+        Raises:
+            UserError: the run trains on episodes, which these data do not support, because they are the test set.
+        """
         if (request or self.request).serves == "episodes":
             raise UserError(
-                "data=support_query contains lists for scoring, not training classes: use strategy=nearest_centroid "
-                "with init_from=<run>, or predict with --support"
+                "data=support_query contains episodes for scoring and no training classes: use "
+                "strategy=nearest_centroid with init_from=<run>, or predict with --support"
             )
         super().load(request)
 
@@ -102,7 +107,7 @@ class SupportQuery(EpisodicData):
         )
         if self.ground is not None:
             images, inverted = bring_to(images, self.ground)
-            self.notes += [f"{inverted:,} of {len(images):,} drawings inverted"] if inverted else []
+            self.notes += [f"{inverted:,} of {len(images):,} drawings were inverted"] if inverted else []
         classes = list(dict.fromkeys(zip(table["episode"], table["label"], strict=True)))
         numbers = {name: k for k, name in enumerate(classes)}
         y = torch.tensor([numbers[pair] for pair in zip(table["episode"], table["label"], strict=True)])
@@ -131,7 +136,7 @@ class SupportQuery(EpisodicData):
         return table, path.parent
 
     def _episodes_of(self, table: pd.DataFrame, classes: list[tuple[str, str]]) -> Tensor:
-        """Find the rows of each episode, ``(E, N, K + Q)``, and check their numbers."""
+        """Return the rows of each episode, ``(E, N, K + Q)``, after checking how many there are."""
         size, rows = self.episode["test"], table.reset_index(drop=True)
         by_class: dict[tuple[str, str], dict[str, list[int]]] = {
             pair: {role: [] for role in _ROLES} for pair in classes
@@ -143,7 +148,7 @@ class SupportQuery(EpisodicData):
             if counts != (size.shot, size.queries):
                 where = f" of episode {episode}" if episode else ""
                 raise UserError(
-                    f"the class {label!r}{where} has {counts[0]} support and {counts[1]} query images, and data.test "
+                    f"the class {label!r}{where} has {counts[0]} support and {counts[1]} query images, but data.test "
                     f"requires {size.shot} and {size.queries}: set data.test.shot and queries, or correct the table"
                 )
         episodes: dict[str, list[list[int]]] = {}
@@ -152,7 +157,7 @@ class SupportQuery(EpisodicData):
         for episode, of_classes in episodes.items():
             if len(of_classes) != size.way:
                 raise UserError(
-                    f"{f'episode {episode}' if episode else 'the table'} has {len(of_classes)} classes, and "
+                    f"{f'episode {episode}' if episode else 'the table'} has {len(of_classes)} classes, but "
                     f"data.test.way is {size.way}: make them equal"
                 )
         return torch.tensor(list(episodes.values()))

@@ -1,4 +1,4 @@
-"""The user's own tables: one row per sample, columns by name."""
+"""Tables of the user with one row per sample, as a set or as a domain pair."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,14 +27,14 @@ class Table(OfTables):
     """A table (csv, tsv, jsonl or parquet) with numbers and categories, and a class or a number to predict.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        domain_column: name of a column whose values number the samples' domains, or a list (all combinations); not used
-            as input. None for none.
-        split: ``random``, stratified by class; or ``time``: the earliest rows for training, the latest for
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        domain_column: name of the column with the domain of each row, or a list of columns whose values are combined;
+            not used as input. None if there are no domains.
+        split: ``random``, stratified by class; or ``time``: the earliest rows are for training, the latest for
             test.
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
-        encoding: of a text file.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.sets.tables.OfTables`.
     """
 
@@ -54,12 +54,12 @@ class Table(OfTables):
         super().__init__(**options)
         check_shares(val_share, test_share)
         if split == "time" and self.time_column is None:
-            raise UserError("data.split=time needs the column with the time: give data.time_column")
+            raise UserError("data.split=time requires the column with the time: set data.time_column")
         self.path, self.domain_column, self.split, self.encoding = path, domain_column, split, encoding
         self.val_share, self.test_share = val_share, test_share
 
     def read(self) -> dict[str, Samples]:
-        """Read the table and split it."""
+        """Read the table, and split its rows."""
         place = file_of(self.path)
         table = self.table_at(place, self.encoding)
         samples = self.rows_of(table, place, self.domain_column)
@@ -77,13 +77,13 @@ class Table(OfTables):
 
 
 def file_of(path: str | None) -> Path:
-    """Find the file of an option.
+    """Find the file in the option ``path``.
 
     Raises:
-        UserError: there is none.
+        UserError: the option is not set, or there is no such file.
     """
     if path is None:
-        raise UserError("data.path: give the table, a file that ends in .csv, .tsv, .jsonl or .parquet")
+        raise UserError("data.path is not set: give the table, a file that ends in .csv, .tsv, .jsonl or .parquet")
     found = next((place for place in places_of(path) if place.is_file()), None)
     if found is None:
         raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(path)))}")
@@ -91,12 +91,14 @@ def file_of(path: str | None) -> Path:
 
 
 def in_time(samples: Samples, val_share: float, test_share: float) -> dict[str, Samples]:
-    """Split samples by their column ``time``: training before validation before test; ties stay in order.
+    """Split samples by their column ``time`` into training, validation and test, in chronological order.
+
+    Samples with equal times stay in their order.
 
     Args:
-        samples: with the column.
-        val_share: of all samples, for validation.
-        test_share: of all samples, for test.
+        samples: samples with the column.
+        val_share: share of all samples for validation.
+        test_share: share of all samples for test.
     """
     order, count = samples.columns["time"].argsort(stable=True), len(samples)
     test = count - max(1, round(test_share * count))
@@ -111,18 +113,18 @@ def in_time(samples: Samples, val_share: float, test_share: float) -> dict[str, 
 
 
 class OfTablePairs(OfTables, DomainPair):
-    """Splits the rows of a table into a source and a target.
+    """Base class of tables whose rows are divided into a source and a target.
 
     Args:
-        domain_column: name of the column whose values are the domains, or a list (values joined: ``news-uk``);
-            with ``cut``, of numbers or dates. They are not used as input.
-        cut: share of the rows, in the order of ``domain_column``, that are the domain ``before``; the others are
-            ``after``. None where the values themselves are the domains.
-        pair: ``a_to_b``, instead of the next two.
-        source: a domain or a list of them; with ``cut``, None means ``before``.
+        domain_column: name of the column with the domain, or a list of columns whose values are combined, as in
+            ``news-uk``; with ``cut``, a column of numbers or dates. It is not used as input.
+        cut: share of the rows, in the order of ``domain_column``, that form the domain ``before``; the others form
+            ``after``. None if the values of the column are the domains.
+        pair: source and target in one option, ``a_to_b``; None to use the next two options.
+        source: a domain or a list of domains; with ``cut``, None means ``before``.
         target: a domain; with ``cut``, None means ``after``.
-        val_share: of the source's rows, for validation.
-        test_share: of each domain's rows, for test.
+        val_share: share of the source's rows for validation.
+        test_share: share of each domain's rows for test.
         options: keyword arguments of :class:`~tl_lab.data.sets.tables.OfTables` and
             :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
     """
@@ -147,11 +149,11 @@ class OfTablePairs(OfTables, DomainPair):
         self.val_share, self.test_share = val_share, test_share
 
     def paired_rows(self, table: pd.DataFrame, origin: Path) -> dict[str, Samples]:
-        """Split the rows of each domain.
+        """Divide the rows into source and target, split each domain, and encode the inputs.
 
         Args:
-            table: with all rows.
-            origin: of the table, for messages.
+            table: table with all rows.
+            origin: description of the table, for messages.
         """
         samples = self.rows_of(table, origin, self.domain_column)
         domains = self._domains(table)
@@ -180,11 +182,11 @@ class OfTablePairs(OfTables, DomainPair):
 
 
 class TablePair(OfTablePairs):
-    """Rows of a table as a pair of domains: by the values of a column, or before and after a threshold.
+    """A table as a pair of domains, which are defined by the values of a column, or by a threshold of them.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        encoding: of a text file.
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`OfTablePairs`.
     """
 

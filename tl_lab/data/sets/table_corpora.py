@@ -1,4 +1,4 @@
-"""Published tables: Adult, COMPAS and Elec2; and each as a pair of domains."""
+"""Published tables: Adult, COMPAS and Elec2, each as a set and as a pair of domains."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -35,10 +35,10 @@ class _Published(OfTables):
         self.root = root
 
     def places(self) -> list[Path]:
-        """Find the files.
+        """Return the paths of the files.
 
         Raises:
-            UserError: one is missing.
+            UserError: a file is missing.
         """
         advice = f"put {' and '.join(self.files)} there"
         root = find_root(self.root, self.title, advice)
@@ -63,20 +63,22 @@ class _OfAdult(_Published):
         super().__init__(**options)
 
     def whole(self) -> tuple[pd.DataFrame, int]:
-        """Read both files, and return the number of rows of the first."""
+        """Return the rows of both files, and the number of rows of the first."""
         parts = [self._csv(place) for place in self.places()]
         table = pd.concat(parts, ignore_index=True)
-        table["income"] = table.pop("Y").str.strip().str.removesuffix(".")  # the test's labels end in a full stop
+        table["income"] = table.pop("Y").str.strip().str.removesuffix(".")  # labels of the test file end in a full stop
         return table, len(parts[0])
 
 
 class Adult(_OfAdult):
-    """Adult: does a person earn more than 50,000 dollars a year; 32,561 rows of the 1994 census and 16,281 for test.
+    """Adult: whether a person earns more than 50,000 dollars a year; 32,561 training and 16,281 test rows of a census.
+
+    The census is that of the United States of 1994.
 
     The column ``fnlwgt``, the number of people that a row represents, is not an input.
 
     Args:
-        val_share: of the training part, for validation, in (0, 1).
+        val_share: share of the training part for validation, in (0, 1).
         options: ``root`` and those of :class:`~tl_lab.data.sets.tables.OfTables`.
 
     References:
@@ -88,7 +90,7 @@ class Adult(_OfAdult):
         self.val_share = val_share
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts, and split the validation set off the first."""
+        """Read both parts, and hold out the validation set from the training part."""
         table, first = self.whole()
         samples = self.rows_of(table, self.places()[0])
         self.contents = [_content(table)]
@@ -100,7 +102,7 @@ class Adult(_OfAdult):
 
 
 class AdultPair(_OfAdult, OfTablePairs):
-    """Adult between groups of people: all 48,842 rows, of which one group is the source and another the target.
+    """Adult as a pair of domains: of all 48,842 rows, one group of people is the source and another the target.
 
     Args:
         options: ``root`` and those of :class:`~tl_lab.data.sets.table.OfTablePairs`.
@@ -135,11 +137,11 @@ class _OfCompas(_Published):
         super().__init__(**options)
 
     def whole(self) -> pd.DataFrame:
-        """Read the file: the inputs of the published analyses of the score, and the score itself."""
+        """Read the columns that the published analyses use as inputs, and the published score."""
         (place,) = self.places()
         table = self._csv(place)
         if lacking := [name for name in (*self.kept, "decile_score") if name not in table.columns]:
-            raise UserError(f"{place} has no column {lacking[0]!r}: it is not the file of ProPublica's analysis")
+            raise UserError(f"{place} has no column {lacking[0]!r}, so it is not the file of ProPublica's analysis")
         self.deciles = torch.tensor(table["decile_score"].astype("int64").to_numpy())
         chosen = table[list(self.kept)].copy()
         chosen["two_year_recid"] = chosen["two_year_recid"].map({"0": "no", "1": "yes"})
@@ -147,13 +149,14 @@ class _OfCompas(_Published):
 
 
 class Compas(_OfCompas):
-    """COMPAS: is a defendant charged again within two years; 7,214 from Broward County, Florida, 2013 and 2014.
+    """COMPAS: whether a defendant is charged again within two years; 7,214 rows from Florida, 2013 and 2014.
 
-    The published score, 1 to 10, is the column ``decile`` of the samples. Neither the score nor the group is an input.
+    The defendants are from Broward County. The published score, 1 to 10, is the column ``decile`` of the samples.
+    Neither the score nor the group is an input.
 
     Args:
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
         options: ``root`` and those of :class:`~tl_lab.data.sets.tables.OfTables`.
 
     References:
@@ -167,7 +170,7 @@ class Compas(_OfCompas):
         self.val_share, self.test_share = val_share, test_share
 
     def read(self) -> dict[str, Samples]:
-        """Read the file and split it, stratified by class."""
+        """Read the file, and split its rows, stratified by class."""
         table = self.whole()
         (place,) = self.places()
         samples = self.rows_of(table, place)
@@ -178,7 +181,7 @@ class Compas(_OfCompas):
 
 
 class CompasPair(_OfCompas, OfTablePairs):
-    """COMPAS between groups of defendants.
+    """COMPAS as a pair of domains: two groups of defendants.
 
     Args:
         options: ``root`` and those of :class:`~tl_lab.data.sets.table.OfTablePairs`.
@@ -201,7 +204,7 @@ class _OfElectricity(_Published):
         super().__init__(**options)
 
     def whole(self) -> pd.DataFrame:
-        """Read the file; rows are in the order of time, half an hour apart."""
+        """Read the file, whose rows are half an hour apart, in chronological order."""
         (place,) = self.places()
         table = self._csv(place)
         if "class" not in table.columns or len(table.columns) != 8:
@@ -213,12 +216,12 @@ class _OfElectricity(_Published):
 
 
 class Electricity(_OfElectricity):
-    """Elec2: does the price of electricity rise; 45,312 half hours of New South Wales, 1996 to 1998.
+    """Elec2: whether the price of electricity rises; 45,312 half hours in New South Wales, 1996 to 1998.
 
     Args:
-        split: ``time``: the first half hours for training, the last for test; or ``random``.
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
+        split: ``time``: the earliest rows are for training, the latest for test; or ``random``.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
         options: ``root`` and those of :class:`~tl_lab.data.sets.tables.OfTables`.
 
     References:
@@ -239,7 +242,7 @@ class Electricity(_OfElectricity):
         self.split, self.val_share, self.test_share = split, val_share, test_share
 
     def read(self) -> dict[str, Samples]:
-        """Read the file and split it."""
+        """Read the file, and split its rows."""
         table = self.whole()
         (place,) = self.places()
         samples = self.rows_of(table, place)
@@ -252,7 +255,7 @@ class Electricity(_OfElectricity):
 
 
 class ElectricityPair(_OfElectricity, OfTablePairs):
-    """Elec2 before and after a point in time.
+    """Elec2 as a pair of domains: before and after a point in time.
 
     Args:
         options: ``root`` and those of :class:`~tl_lab.data.sets.table.OfTablePairs`.
@@ -269,5 +272,5 @@ class ElectricityPair(_OfElectricity, OfTablePairs):
 
 
 def _content(table: pd.DataFrame) -> str:
-    """Hash a table's cells, sixteen hexadecimal digits."""
+    """Return a hash of a table's cells, sixteen hexadecimal digits."""
     return f"{int(pd.util.hash_pandas_object(table, index=True).sum()) & (2**64 - 1):016x}"

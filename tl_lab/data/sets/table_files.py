@@ -1,4 +1,4 @@
-"""Files with tables: csv, tsv, jsonl and parquet."""
+"""Read tables from csv, tsv, jsonl and parquet files."""
 
 import json
 import re
@@ -14,9 +14,9 @@ from tl_lab.texts import listed
 __all__ = ["ENDINGS", "SEPARATORS", "marked", "parsing", "read_table", "refuse_empty"]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-"""Separators of cells."""
+"""Separator of cells by file name extension."""
 ENDINGS = (*SEPARATORS, ".jsonl", ".parquet")
-"""Endings of tables."""
+"""File name extensions of tables."""
 _RAGGED = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 _NO_PARQUET = re.compile(r"^Could not open Parquet input source '.*': ")
 
@@ -26,7 +26,7 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
 
     Args:
         path: a file that ends in .csv, .tsv, .jsonl or .parquet.
-        encoding: of a text file; a byte order mark is skipped.
+        encoding: encoding of a text file; a byte order mark is skipped.
 
     Raises:
         UserError: the extension is unknown, the file is damaged or in another encoding, or a row has more cells than
@@ -40,7 +40,7 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
             return pd.read_parquet(path)
         if kind == ".jsonl":
             return pd.read_json(path, lines=True, dtype=False, encoding=marked(encoding))
-        # with a header, pandas would rename columns, and take the first for an index where rows have one cell more
+        # given a header, pandas would rename columns, and use the first as index if rows have one more cell than it
         return _with_header(
             pd.read_csv(
                 path,
@@ -51,21 +51,21 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
                 encoding=marked(encoding),
             )
         )
-    raise AssertionError  # parsing() raises errors as they come
+    raise AssertionError  # unreachable: parsing() never suppresses an error
 
 
 def marked(encoding: str) -> str:
-    """Return the encoding that skips a byte order mark, if there is one."""
+    """Return the variant of an encoding that skips a byte order mark."""
     return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
 
 
 @contextmanager
 def parsing(path: Path, encoding: str) -> Iterator[None]:
-    """Raise errors of parsers as one sentence.
+    """Replace errors of parsers by a message of one sentence.
 
     Args:
-        path: of the table.
-        encoding: of a text file.
+        path: path of the table.
+        encoding: encoding of a text file.
 
     Raises:
         UserError: the file is damaged or in another encoding, or a library is missing.
@@ -79,12 +79,12 @@ def parsing(path: Path, encoding: str) -> Iterator[None]:
     except ImportError as error:
         raise UserError(f"{path}: parquet needs the library pyarrow: install tl_lab[text]") from error
     except (ValueError, OSError) as error:
-        said = _NO_PARQUET.sub("", str(error).splitlines()[0])
+        message = _NO_PARQUET.sub("", str(error).splitlines()[0])
         if path.suffix.lower() == ".jsonl":
-            said = _damaged_line(path, encoding) or said
-        if found := _RAGGED.search(said):
-            said = f"line {found[2]} has {found[3]} cells, and the header {found[1]}"
-        raise UserError(f"{path} cannot be read as a table ({said})") from error
+            message = _damaged_line(path, encoding) or message
+        if found := _RAGGED.search(message):
+            message = f"line {found[2]} has {found[3]} cells, but the header has {found[1]}"
+        raise UserError(f"{path} cannot be read as a table ({message})") from error
 
 
 def _damaged_line(path: Path, encoding: str) -> str:
@@ -99,16 +99,16 @@ def _damaged_line(path: Path, encoding: str) -> str:
 
 
 def refuse_empty(rows: Sequence[int], count: int, name: str, path: Path) -> None:
-    """Refuse a table with empty texts.
+    """Reject a table with empty texts.
 
     Args:
-        rows: the numbers of rows with an empty text.
-        count: number of all rows.
-        name: of the column.
-        path: of the table.
+        rows: numbers of the rows with an empty text.
+        count: total number of rows.
+        name: name of the column.
+        path: path of the table.
 
     Raises:
-        UserError: there are some.
+        UserError: there are rows with an empty text.
     """
     if rows:
         raise UserError(
@@ -118,7 +118,7 @@ def refuse_empty(rows: Sequence[int], count: int, name: str, path: Path) -> None
 
 
 def _with_header(cells: pd.DataFrame) -> pd.DataFrame:
-    """Take the first row as the columns' names; leave out columns that have neither a name nor a cell."""
+    """Use the first row as the columns' names, and drop columns that have neither a name nor a cell."""
     table = cells.iloc[1:].reset_index(drop=True)
     table.columns = cells.iloc[0].tolist()
     kept = [bool(name.strip()) or bool((table.iloc[:, i] != "").any()) for i, name in enumerate(table.columns)]

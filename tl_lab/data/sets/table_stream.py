@@ -1,4 +1,4 @@
-"""Tables of texts larger than memory, read part by part into files of the cache."""
+"""Read tables of texts larger than memory part by part, and store them in files of the cache."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,19 +18,19 @@ from tl_lab.data.sets.table_files import SEPARATORS, marked, parsing, refuse_emp
 
 __all__ = ["IrregularTable", "stored_table"]
 
-_ROWS = 4096  # of the table that are in memory at a time
+_ROWS = 4096  # number of rows in memory at a time
 
 
 class IrregularTable(Exception):
-    """Only the whole table determines how its cells are read: texts are numbers, or cells are lists."""
+    """The table cannot be read part by part, because texts are numbers or cells are lists."""
 
 
 class _Needed(NamedTuple):
-    """The columns that are read.
+    """The columns to read.
 
     Attributes:
-        texts: with the text, or the two of a pair.
-        others: options that name further columns, and these columns.
+        texts: column with the text, or the two columns of a pair.
+        others: pairs of an option that names further columns, and these columns.
     """
 
     texts: Sequence[str]
@@ -38,11 +38,11 @@ class _Needed(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Return the further columns, each once."""
+        """Names of the further columns, without repetition."""
         return list(dict.fromkeys(name for _, columns in self.others for name in columns))
 
     def check(self, known: Sequence[str], path: Path) -> None:
-        """Refuse a table without these columns."""
+        """Check that a table has these columns."""
         for option, names in (("text_column", self.texts), *self.others):
             check_columns(pd.DataFrame(columns=list(known)), option, names, path)
 
@@ -51,8 +51,8 @@ class _Part(NamedTuple):
     """Some rows of a table.
 
     Attributes:
-        texts: the cells of each column with texts.
-        others: the cells of further columns, as they are in the file; empty if these are read separately.
+        texts: cells of each column with texts.
+        others: cells of further columns, as written in the file; empty if these are read separately.
     """
 
     texts: list[list[str]]
@@ -62,23 +62,23 @@ class _Part(NamedTuple):
 def stored_table(
     path: Path, encoding: str, text_columns: Sequence[str], others: Sequence[tuple[str, Sequence[str]]]
 ) -> tuple[StoredTexts, pd.DataFrame]:
-    """Read a table part by part, once for each version of the file and choice of columns.
+    """Read a table part by part; the result is cached by version of the file and by columns.
 
     Args:
-        path: of the table.
-        encoding: of a text file.
-        text_columns: names of the column with texts, or of two.
-        others: options that name further columns, and these columns.
+        path: path of the table.
+        encoding: encoding of a text file.
+        text_columns: name of the column with texts, or names of the two columns of pairs.
+        others: pairs of an option that names further columns, and these columns.
 
     Returns:
-        The texts, in files, and the further columns, in memory: a number for each row, and each distinct cell once.
+        The texts, stored in files, and a table of the further columns, in memory as categorical columns.
 
     Raises:
         UserError: the table is damaged, a column is missing, or a text is empty.
-        IrregularTable: it must be read as a whole.
+        IrregularTable: the table must be read as a whole.
     """
     needed, stat = _Needed(text_columns, others), path.stat()
-    # a file that was edited and given its old time again has another time of change
+    # the change time reveals an edited file whose modification time was restored
     times = {"time": stat.st_mtime_ns, "changed": stat.st_ctime_ns}
     file = {"path": str(path.resolve()), "size": stat.st_size, **times, "encoding": encoding}
     key = {**file, "texts": list(text_columns), "others": needed.names, "version": 1}
@@ -91,7 +91,7 @@ def stored_table(
 
 
 def _write(folder: Path, path: Path, encoding: str, needed: _Needed) -> None:
-    """Write the texts, and of each further column the distinct cells and their number in each row."""
+    """Write the texts and, for each further column, its distinct cells and the number of each row's cell."""
     kind = path.suffix.lower()
     read = {".jsonl": _read_lines, ".parquet": _read_parquet}.get(kind, _read_delimited)
     distinct = {name: _Distinct() for name in needed.names}
@@ -117,13 +117,13 @@ def _write(folder: Path, path: Path, encoding: str, needed: _Needed) -> None:
             codes = cells_in.codes()
             with parsing(path, encoding):
                 cells = _inferred(name, [*cells_in.numbers]) if kind == ".jsonl" else cells_in.cells()
-        numbers, once = pd.factorize(cells)  # different cells may differ in white space only
+        numbers, once = pd.factorize(cells)  # distinct cells may become equal without surrounding white space
         np.save(folder / f"codes-{number}.npy", numbers.astype(np.int32)[codes])
         (folder / f"cells-{number}.json").write_text(json.dumps(list(once)))
 
 
 class _Distinct:
-    """The distinct cells of a column, numbered as they come, and the number of each row's cell."""
+    """The distinct cells of a column, numbered by first occurrence, and the number of each row's cell."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
@@ -152,7 +152,7 @@ def _read_delimited(path: Path, encoding: str, needed: _Needed) -> Iterator[_Par
     with parsing(path, encoding), pd.read_csv(path, **options) as parts:
         names: list[str] = []
         for part in parts:
-            cells = part.fillna("")  # a row shorter than the header
+            cells = part.fillna("")  # rows shorter than the header
             if not names:
                 names, cells = cells.iloc[0].tolist(), cells.iloc[1:]
                 needed.check([name for name in names if name.strip()], path)
@@ -164,7 +164,7 @@ def _read_delimited(path: Path, encoding: str, needed: _Needed) -> Iterator[_Par
 
 
 class _Number(str):
-    """A number with digits, as it is in the file."""
+    """A number as written in the file."""
 
 
 _DECODER = json.JSONDecoder(parse_float=_Number, strict=False)
@@ -186,7 +186,7 @@ def _records(lines: Sequence[str]) -> list[dict[str, Any]]:
     try:
         rows = [_DECODER.decode(line) for line in lines if line.strip()]
     except ValueError as error:
-        pd.read_json(StringIO("".join(lines)), lines=True, dtype=False)  # states what is wrong in its words
+        pd.read_json(StringIO("".join(lines)), lines=True, dtype=False)  # raises pandas' own description of the error
         raise IrregularTable from error
     if not all(isinstance(row, dict) for row in rows):
         raise IrregularTable
@@ -203,7 +203,7 @@ def _text_in(row: Mapping[str, Any], name: str) -> str:
 
 
 def _json_in(row: Mapping[str, Any], name: str) -> str:
-    """Return a cell as it is in the file; an absent one as nothing."""
+    """Return a cell as written in the file; empty if it is absent."""
     if name not in row:
         return ""
     cell = row[name]
@@ -213,7 +213,7 @@ def _json_in(row: Mapping[str, Any], name: str) -> str:
 
 
 def _inferred(name: str, cells: Sequence[str]) -> pd.Series:
-    """Let pandas infer the types of a column: they depend on its distinct cells alone."""
+    """Let pandas infer the type of a column from its distinct cells, which determine it."""
     lines = [f"{{{json.dumps(name)}: {cell}}}" if cell else "{}" for cell in cells]
     return cells_of(pd.read_json(StringIO("\n".join(lines)), lines=True, dtype=False).iloc[:, 0])
 

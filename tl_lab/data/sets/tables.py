@@ -38,23 +38,23 @@ _FEW_NAMED = 12  # largest number of columns of a kind that are listed
 class OfTables(DataModule):
     """Base class of sets and pairs of domains of tables.
 
-    Columns are classified into numbers and categories by their content. Means and deviations of the numbers, and the
-    categories, are estimated on the training rows (of the source, in a pair).
+    Columns are classified into numbers and categories by their content. The means and standard deviations of the
+    numbers, and the categories, are taken from the training rows (for a pair, those of the source).
 
     Args:
-        label_column: name of the column with the class or the number to predict; a list of columns with numbers, or
+        label_column: name of the column with the class or the number to predict; or a list of columns with numbers, or
             with 0 and 1 for multi-label data.
-        group_column: name of a column whose values number the samples' groups, or a list (all combinations); None for
-            none.
+        group_column: name of the column with the group of each row, or a list of columns whose values are combined;
+            None if there are no groups.
         time_column: name of a column with numbers or dates, or a list (a date and a time of day), which is not an
-            input; None for none.
-        use_group: whether the group is an input, too.
+            input; None if there are no times.
+        use_group: whether the group is also an input.
         drop: names of columns that are not inputs.
         categorical: names of columns whose numbers are codes of categories.
-        missing: cells that represent a missing value; None for the empty cell, ``?``, ``NA`` and similar ones.
+        missing: cells that represent a missing value; None for the empty cell, ``?``, ``NA`` and similar cells.
         most_categories: largest number of categories in a column.
         predict: ``classes`` or ``numbers``.
-        trees: fit a tree ensemble of scikit-learn to the same training rows, and report its scores with the network's.
+        trees: whether to fit a tree ensemble of scikit-learn to the same training rows, and report its scores.
         options: arguments of the other base class.
     """
 
@@ -84,20 +84,20 @@ class OfTables(DataModule):
         self.problem = self.problem_kind(())
         self.columns: TableSpec | None = None
         self.column_values: dict[str, list[str]] = {}
-        """Names of the numbers in a column of :attr:`Samples.columns`, by its name (``group``)."""
+        """Values that the numbers in a column of :attr:`Samples.columns` stand for, by its name (``group``)."""
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Choose classification, multi-label classification or regression."""
+        """Return the problem: classification, multi-label classification or regression."""
         return problem_of(node)
 
     @property
     def for_backbone(self) -> dict[str, Any]:
-        """Return the columns, for which a backbone is built."""
+        """Return the input columns, for which a backbone is built."""
         return {"columns": self.columns}
 
     def baselines(self) -> dict[str, float]:
-        """Score a tree ensemble fitted to the same training rows."""
+        """Return the scores of a tree ensemble that is fitted to the same training rows."""
         if not self.trees:
             return {}
         return tree_scores(self.sets, self.primary, self.test_names, self.problem, self.seed, self.fingerprint())
@@ -109,7 +109,7 @@ class OfTables(DataModule):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return the column with the labels, and the encoding."""
+        """Return the column with the labels and the encoding."""
         return {"label_column": names_in(self.label_column)[0], "encoding": getattr(self, "encoding", "utf-8")}
 
     # ------------------------------------------------------------------ reading
@@ -122,7 +122,9 @@ class OfTables(DataModule):
         return table
 
     def rows_of(self, table: pd.DataFrame, origin: Path, domain_column: Columns | None = None) -> Samples:
-        """Return labels, groups and times of a table's rows; inputs are the rows' numbers until :meth:`encoded`.
+        """Return the labels, groups and times of a table's rows.
+
+        Inputs are the row numbers, which :meth:`encoded` replaces.
 
         Raises:
             UserError: a column is missing, or has an invalid value.
@@ -157,12 +159,12 @@ class OfTables(DataModule):
     def encoded(
         self, sets: dict[str, Samples], table: pd.DataFrame, origin: Path, domain_column: Columns | None = None
     ) -> dict[str, Samples]:
-        """Replace rows' numbers by tensors, encoded with statistics of the training rows.
+        """Replace row numbers by the encoded inputs, with statistics of the training rows.
 
         Args:
-            sets: split from the result of :meth:`rows_of`.
-            table: with all rows.
-            origin: of the table, for messages.
+            sets: parts of the result of :meth:`rows_of`.
+            table: table with all rows.
+            origin: description of the table, for messages.
             domain_column: names of further columns that are not inputs.
         """
         roles = [self.label_column, self.time_column, domain_column, None if self.use_group else self.group_column]
@@ -183,13 +185,13 @@ class OfTables(DataModule):
 
 
 def rows_in(samples: Samples) -> np.ndarray:
-    """Return the row numbers that represent inputs."""
+    """Return the row numbers that stand for inputs."""
     assert isinstance(samples.x, Tensor)
     return samples.x.numpy()
 
 
 def kinds_said(numbers: Sequence[str], categories: Sequence[str], empty: Sequence[str] = ()) -> list[str]:
-    """Describe which columns are numbers, which are categories, and which are empty."""
+    """Describe which columns contain numbers, which contain categories, and which are empty."""
     kinds = {"number": numbers, "category": categories, "empty column": empty}
     plural = {"number": "numbers", "category": "categories", "empty column": "empty columns"}
     return [
@@ -200,10 +202,10 @@ def kinds_said(numbers: Sequence[str], categories: Sequence[str], empty: Sequenc
 
 
 def numbered(column: pd.Series) -> tuple[Tensor, list[str]]:
-    """Number the distinct cells of a column in their order.
+    """Number the distinct cells of a column in sorted order.
 
     Returns:
-        The number of each row's cell, ``(N,)`` int64, and the cells.
+        The number of each row's cell, ``(N,)`` int64, and the distinct cells.
     """
     cells = cells_of(column).tolist()
     values = sorted_labels(cells)

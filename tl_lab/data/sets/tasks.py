@@ -1,4 +1,4 @@
-"""Joint training on several data sets with one backbone, each a task with its own head."""
+"""Several data sets for multi-task training: one backbone, and one head for each set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -31,11 +31,11 @@ _PARTS = ("train", "val", "test")
 
 @dataclass
 class TaskOrder(BatchOrder):
-    """Batches in which each position is assigned to a random task, and filled by that task's next sample.
+    """Batches in which each position is assigned to a random task, and filled with the next sample of that task.
 
     Args:
         tasks: number of each sample's task, ``(count,)``.
-        shares: of the draws, by task, for an epoch.
+        shares: function from an epoch to the probability of each task, ``(T,)``.
     """
 
     tasks: Tensor | None = None
@@ -55,9 +55,7 @@ class TaskOrder(BatchOrder):
 
 
 class TasksInBatches(DataModule):
-    """Base class of data of several tasks: their problem, and the test samples that are scored.
-
-    ``test_count`` limits the test samples of each set.
+    """Base class of data for several tasks; ``test_count`` limits the test samples of each of their sets.
 
     Args:
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
@@ -70,22 +68,22 @@ class TasksInBatches(DataModule):
         super().__init__(**options)
         self.several = Several()
         self.mean_name = TASK_MEAN
-        """The metric's name under which the mean over the tasks stands."""
+        """Name of the metric that is the mean over the tasks."""
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Return the problem of several tasks, independent of their own problems."""
+        """Return the problem class for several tasks, whatever the problems of the tasks are."""
         return Several
 
     def _make_problem(self) -> Problem:
         return self.several
 
     def limited(self, sets: dict[str, Samples]) -> dict[str, Samples]:
-        """Keep the joined sets: each set's test samples were limited before."""
+        """Return the sets unchanged, because :meth:`few_tested` has already limited the test samples of each set."""
         return sets
 
     def few_tested(self, samples: Samples, name: str) -> Samples:
-        """Drop test samples beyond ``test_count``."""
+        """Reduce a test set to ``test_count`` samples, and record it in ``notes``."""
         if self.test_count is None:
             return samples
         if self.test_count > len(samples):
@@ -95,22 +93,22 @@ class TasksInBatches(DataModule):
 
 
 class Tasks(TasksInBatches):
-    """Several labelled sets, joined: a sample has the labels of its own set's task, and lacks all others.
+    """Several labelled sets, combined; a sample has labels for the task of its own set only.
 
-    One of the sets may be a pair of domains: training uses its source, and an adaptation uses its target
-    (``target/train`` without labels, ``target/test``) and acts on that task's samples only.
+    One of the sets may be a pair of domains. Training then uses its source, and domain adaptation uses its target
+    (``target/train`` without labels, ``target/test``) and applies to the samples of this task only.
 
     Args:
-        datasets: names of choices of data, built with the values in their files, or nodes of the configuration; a
-            single one is trained as it would be among others.
-        sampling: of training batches: ``proportional`` to the sets' sizes, each sample once per epoch; ``uniform``,
-            equal shares; ``temperature``, by size^(1 / temperature); ``annealed``, from proportional to uniform over
-            the epochs (:func:`~tl_lab.functional.annealed_exponent`).
-        temperature: of ``sampling=temperature``, above 0; 1 is proportional.
-        options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
+        datasets: names of data choices, built with the values in their files, or configuration nodes. A single set is
+            trained in the same way, as a multi-task problem with one task.
+        sampling: how tasks are drawn for training batches: ``proportional`` to the sets' sizes, with each sample once
+            per epoch; ``uniform``, with equal probabilities; ``temperature``, by size^(1 / temperature); ``annealed``,
+            from proportional to uniform over the epochs (:func:`~tl_lab.functional.annealed_exponent`).
+        temperature: temperature of ``sampling=temperature``, above 0; 1 is proportional.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:
-        UserError: no set, a repeated set or one that is not a plain labelled set, or sets of different modalities.
+        UserError: there is no set, a set occurs twice or is not a labelled set or pair, or modalities differ.
     """
 
     def __init__(
@@ -123,49 +121,47 @@ class Tasks(TasksInBatches):
     ) -> None:
         super().__init__(**options)
         if sampling not in SAMPLINGS:
-            raise UserError(f"data.sampling={sampling} does not exist; {nearest(str(sampling), SAMPLINGS)}")
+            raise UserError(f"data.sampling={sampling} is unknown; {nearest(str(sampling), SAMPLINGS)}")
         if isinstance(datasets, str) or not len(datasets):
             raise UserError(f"data.datasets must be a list of sets, such as [rte,mrpc,stsb], not {datasets!r}")
         self.sampling, self.temperature = sampling, float(temperature)
         self.names = [one if isinstance(one, str) else type(one).__name__.lower() for one in datasets]
         if twice := [name for i, name in enumerate(self.names) if name in self.names[:i]]:
-            raise UserError(f"data.datasets names {twice[0]} twice: each task must occur once")
+            raise UserError(f"data.datasets contains {twice[0]} twice: list each set once")
         self.modules = [build_inner(one, self.seed) for one in datasets]
         for name, module in zip(self.names, self.modules, strict=True):
             if module.traits not in ({"labels"}, DomainPair.traits) or isinstance(module, TasksInBatches):
-                raise UserError(
-                    f"data.datasets: {name} is not a plain labelled set, and cannot be combined with others"
-                )
+                raise UserError(f"data.datasets: {name} is not a plain labelled set and cannot be combined with others")
 
         pairs = [name for name, one in zip(self.names, self.modules, strict=True) if isinstance(one, DomainPair)]
         if len(pairs) > 1:
-            raise UserError(f"data.datasets has the pairs of domains {' and '.join(pairs)}, and takes one at most")
+            raise UserError(f"data.datasets can contain at most one pair of domains, not {' and '.join(pairs)}")
         self.adapted = pairs[0] if pairs else None
 
     @classmethod
     def traits_for(cls, node: Mapping[str, Any]) -> frozenset[str]:
-        """Add the target if one of the sets is a pair of domains."""
+        """Return the traits, with a target if one of the sets is a pair of domains."""
         pairs = [kind for kind in inner_classes(node.get("datasets") or []) if issubclass(kind, DomainPair)]
         return cls.traits | ({"target"} if pairs else set())
 
     @classmethod
     def modality_for(cls, node: Mapping[str, Any]) -> str:
-        """Use the modality of the sets.
+        """Return the modality of the sets.
 
         Raises:
-            UserError: they differ.
+            UserError: modalities differ.
         """
         given = node.get("datasets") or []
         if isinstance(given, str) or not len(inner_classes(given)):
             raise UserError(f"data.datasets must be a list of sets, such as [rte,mrpc,stsb], not {given!r}")
         kinds = inner_modalities(given)
         if len(set(kinds)) > 1:
-            said = " and ".join(sorted(set(kinds)))
-            raise UserError(f"data.datasets have inputs of the kinds {said}, which no backbone takes: name sets of one")
+            message = " and ".join(sorted(set(kinds)))
+            raise UserError(f"data.datasets have different kinds of inputs, {message}: list sets of one kind")
         return kinds[0]
 
     def read(self) -> dict[str, Samples]:
-        """Read all sets, combine their labels as columns, and join the samples."""
+        """Read all sets, and combine their samples, with the labels of each task in separate columns."""
         read = {name: module._read() for name, module in zip(self.names, self.modules, strict=True)}
         further: dict[str, Samples] = {}
         if self.adapted is not None:
@@ -199,14 +195,14 @@ class Tasks(TasksInBatches):
             widened.append(Samples(samples.x, self.several.widened(name, samples.y)))
         shapes = {str(sample_shape(one.x)) if in_memory(one.x) else "those on disk" for one in widened}
         if len(shapes) > 1:
-            said = " and ".join(sorted(shapes))
+            text = " and ".join(sorted(shapes))
             raise UserError(
-                f"data.datasets ({', '.join(parts)}) have inputs of the shapes {said}: sets that share batches have one"
+                f"data.datasets ({', '.join(parts)}) have inputs of different shapes, {text}: list sets of one shape"
             )
         return Samples.concatenate(widened)
 
     def load(self, request: Request | None = None) -> None:
-        """Read the sets; the size of sets on disk is given by their options."""
+        """Read the sets; if they are on disk, their shape is that of the first set's options."""
         super().load(request)
         if not in_memory(self.sets[self.primary].x):
             self._shape = self.modules[0].shape
@@ -220,21 +216,21 @@ class Tasks(TasksInBatches):
 
     @property
     def test_names(self) -> list[str]:
-        """The joined test sets, then the target's if it has labels."""
+        """Names of the combined test set and, if it has labels, of the target's."""
         return ["test", *(name for name in ("target/test",) if name in self.sets)]
 
     def domain_of(self, name: str) -> str | None:
-        """Return the side of an adaptation to which a set belongs: all sets but the target's are the source."""
+        """Return the domain of a set in domain adaptation: ``target`` for the target's sets, ``source`` for others."""
         if not self.has_target:
             return None
         return "target" if SetName.parse(name).domain == "target" else "source"
 
     def set_for(self, name: str) -> str:
-        """Return a pair's set: ``source/train`` joins all tasks."""
+        """Return the name of the set that corresponds to a set of a pair; the source's sets contain all tasks."""
         return name if name in self.sets else SetName.parse(name).part
 
     def train_dataloader(self) -> Batches:
-        """Return the loader of the joined sets, with the target if the run adapts."""
+        """Return the loader of the combined sets, with the target if the run adapts."""
         source = self.train_loader(self.primary)
         if not self.request.adapts:
             return source
@@ -243,16 +239,16 @@ class Tasks(TasksInBatches):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Report how files of the first set were read."""
+        """Return the options with which files of the first set were read."""
         return self.modules[0].reading
 
     def facts(self) -> dict[str, str]:
-        """Report how samples were drawn."""
+        """Report the sampling in addition to the facts of all data."""
         how = f"{self.sampling} {self.temperature:g}" if self.sampling == "temperature" else self.sampling
         return {**super().facts(), "sampling": how}
 
     def shares(self, epoch: int) -> Tensor:
-        """Return each task's share of the draws in an epoch, ``(T,)``."""
+        """Return the probability with which each task is drawn in an epoch, ``(T,)``."""
         exponents = {
             "proportional": 1.0,
             "uniform": 0.0,
@@ -262,7 +258,7 @@ class Tasks(TasksInBatches):
         return sampling_shares(self.several.known(self.training_labels).sum(0).cpu(), exponents[self.sampling])
 
     def train_loader(self, name: str, num_batches: int | None = None, batch_size: int | None = None) -> Loader:
-        """Return the loader of the joined training sets, in which a random task fills each position of a batch."""
+        """Return the loader of a set; in training, the task of each position in a batch is drawn by ``sampling``."""
         loader = super().train_loader(name, num_batches, batch_size)
         if name == self.primary and self.sampling != "proportional":
             given = {field.name: getattr(loader.order, field.name) for field in fields(BatchOrder)}

@@ -1,4 +1,4 @@
-"""The user's own texts in a table with a column for each of several tasks; cells may be empty."""
+"""Texts from a table of the user, with label columns for several tasks, in which cells may be empty."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,20 +24,21 @@ _KINDS = ("classes", "numbers")
 
 
 class TasksOfTable(TasksInBatches):
-    """A table whose rows have a text, or two, and labels of several tasks; an empty cell is a missing label.
+    """A table whose rows have one or two texts and labels of several tasks; an empty cell is a missing label.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        text_column: name of the column with the text; a list of two for pairs.
-        tasks: by the name of each task: ``classes`` or ``numbers`` in the column of this name, or a list of columns of
-            0 and 1, whose labels are predicted together.
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
-        encoding: of a text file.
-        options: ``test_count`` and those of :class:`~tl_lab.data.base.DataModule`.
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        text_column: name of the column with the text; a list of two columns for pairs of texts.
+        tasks: kind of each task by its name: ``classes`` or ``numbers`` if the column of this name contains them, or a
+            list of columns with 0 and 1 for a multi-label task.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
+        encoding: encoding of a text file.
+        options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
 
     Raises:
-        UserError: a column is missing or used by two tasks, or a cell does not suit its task.
+        UserError: an option is missing, or two tasks use the same column; from :meth:`load`: a column is missing, or a
+            cell is not a label of its task.
     """
 
     modality = "text"
@@ -57,10 +58,10 @@ class TasksOfTable(TasksInBatches):
         super().__init__(**options)
         check_shares(val_share, test_share)
         if path is None:
-            raise UserError("data.path: give the table")
+            raise UserError("data.path is not set: give the table")
         if not tasks:
             raise UserError(
-                "data.tasks must state the targets, as in {topic: classes, stars: numbers, tone: [polite, formal]}"
+                "data.tasks must define the tasks, as in {topic: classes, stars: numbers, tone: [polite, formal]}"
             )
         self.path, self.encoding, self.wanted = path, encoding, dict(tasks)
         self.text_columns = [text_column] if isinstance(text_column, str) else [*text_column]
@@ -70,26 +71,24 @@ class TasksOfTable(TasksInBatches):
         for task, kind in self.wanted.items():
             if isinstance(kind, str) and kind not in _KINDS:
                 raise UserError(
-                    f"data.tasks.{task}={kind}: classes, numbers or a list of columns; {nearest(kind, _KINDS)}"
+                    f"data.tasks.{task}={kind} must be classes, numbers or a list of columns; {nearest(kind, _KINDS)}"
                 )
             used += [task] if isinstance(kind, str) else [*kind]
         if twice := [name for i, name in enumerate(used) if name in used[:i]]:
-            raise UserError(
-                f"data.tasks uses the column {twice[0]!r} in two tasks, whose labels would contradict each other"
-            )
+            raise UserError(f"data.tasks uses the column {twice[0]!r} in two tasks: use each column in one task only")
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return the columns with the texts, and the encoding."""
+        """Return the columns with the texts and the encoding."""
         return {"text_column": self.text_columns, "encoding": self.encoding}
 
     def load(self, request: Request | None = None) -> None:
-        """Read the table; texts have no shape."""
+        """Read the table; the shape of texts is ``()``."""
         super().load(request)
         self._shape = ()
 
     def read(self) -> dict[str, Samples]:
-        """Read the table, drop rows without any label, and split it."""
+        """Read the table, drop rows without any label, and split the others."""
         path = next((place for place in places_of(self.path) if place.is_file()), None)
         if path is None:
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
@@ -106,7 +105,7 @@ class TasksOfTable(TasksInBatches):
         y = torch.cat(columns, 1)
         kept = self.several.known(y).any(1)
         if not bool(kept.all()):
-            self.notes.append(f"{int((~kept).sum()):,} of {len(y):,} rows without any label left out")
+            self.notes.append(f"{int((~kept).sum()):,} of {len(y):,} rows have no label and were dropped")
         samples = Samples(texts, y).subset(kept.nonzero()[:, 0])
         self.contents = [samples.fingerprint()]
         sets = three_parts(samples, self.val_share, self.test_share, self.seed)
@@ -118,7 +117,7 @@ def _columns(task: str, kind: str | Sequence[str]) -> list[str]:
 
 
 def _labels(cells: pd.DataFrame, kind: str | Sequence[str], where: str) -> tuple[Problem, Tensor]:
-    """Read the columns of one task: its problem, and labels ``(N, W)`` with NaN for empty cells."""
+    """Read the columns of one task; return its problem, and labels ``(N, W)`` with NaN for empty cells."""
     texts = cells.map(lambda value: "" if value is None or value != value else str(value).strip())
     if kind == "classes":
         column = texts.iloc[:, 0]

@@ -22,8 +22,8 @@ from tl_lab.results.screen import console
 
 __all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
 
-_MANY = 50_000  # number of texts whose tokenisation takes seconds
-# in a line of the circulating copies, the second half of the label follows the first word of the question
+_MANY = 50_000  # number of texts whose tokenisation takes several seconds
+# in one line of the available copies, the second half of the label follows the first word of the question
 _MISPRINT, _MEANT = "NUM:How count many ", "NUM:count How many "
 
 
@@ -31,14 +31,14 @@ class OfTexts(OfSequences):
     """Base class of sets and pairs of texts.
 
     Args:
-        options: those of :class:`~tl_lab.data.sets.sequences.OfSequences` and of the other base class.
+        options: arguments of :class:`~tl_lab.data.sets.sequences.OfSequences` and of the other base class.
     """
 
     modality = "text"
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.strings: dict[str, Texts] = {}  # the texts as strings, after tokens have replaced them
+        self.strings: dict[str, Texts] = {}  # the texts of each set as strings, kept when tokens replace them
 
     def count_places(self, x: Mapping[str, Tensor]) -> Tensor:
         """Return the number of tokens of each text."""
@@ -53,7 +53,7 @@ class OfTexts(OfSequences):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return the columns of the texts in tables to predict."""
+        """Return the text column and the encoding of tables to predict."""
         return {"text_column": ["text"], "encoding": "utf-8"}
 
 
@@ -69,7 +69,7 @@ class TextSet(OfTexts):
 
 
 class Published(OfTexts):
-    """Texts in the folder of data sets.
+    """Base class of published texts, which are in the folder of data sets.
 
     Args:
         root: folder of the data sets; None for the environment variable ``TL_LAB_DATA``.
@@ -93,7 +93,7 @@ class Published(OfTexts):
 
 
 class Sst2(Published, TextSet):
-    """SST-2: sentences of film reviews, positive or negative; 67,349 for training, 872 and 1,821 for the rest.
+    """SST-2: sentences of film reviews, positive or negative; 67,349 training, 872 validation and 1,821 test sentences.
 
     Args:
         options: ``root`` and those of :class:`TextSet`.
@@ -126,11 +126,11 @@ class Sst2(Published, TextSet):
 
 
 class Trec(Published, TextSet):
-    """TREC: questions by the kind of answer, six coarse or fifty fine classes; 5,452 for training and 500 for test.
+    """TREC: questions by the kind of answer, in six coarse or fifty fine classes; 5,452 training, 500 test questions.
 
     Args:
-        fine: use the fine classes, for which there are 5,444 and 499 questions.
-        val_share: of the training part, for validation, in (0, 1).
+        fine: whether to use the fine classes, for which there are 5,444 training and 499 test questions.
+        val_share: share of the training part for validation, in (0, 1).
         options: ``root`` and those of :class:`TextSet`.
 
     References:
@@ -146,7 +146,7 @@ class Trec(Published, TextSet):
         self.fine, self.val_share = fine, val_share
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts and split the validation set off the first."""
+        """Read both parts, and hold out the validation set from the training part."""
         files = ("train_5500.label", "TREC_10.label") if self.fine else ("TREC.train.all", "TREC.test.all")
         train, test = (self._lines(name) for name in files)
         names = sorted({label for label, _ in train}) if self.fine else [str(c) for c in range(len(self.coarse))]
@@ -169,5 +169,5 @@ class Trec(Published, TextSet):
 
 
 def samples_of(texts: Sequence[Text], labels: Sequence[int]) -> Samples:
-    """Create a set from texts and the numbers of their classes."""
+    """Build a set from texts and the numbers of their classes."""
     return Samples(Texts(texts), torch.tensor(labels, dtype=torch.int64))

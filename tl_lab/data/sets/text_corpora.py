@@ -1,4 +1,4 @@
-"""Published sets of texts and pairs of texts without a validation part: MR, CoLA, AG News, RTE, MRPC, STS-B."""
+"""Published sets of texts and pairs of texts: MR, CoLA, AG News, RTE, MRPC and STS-B."""
 
 import csv
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ __all__ = ["AgNews", "Cola", "Mr", "Mrpc", "Rte", "StsB", "similarities"]
 
 
 class _Cut(Published, TextSet):
-    """A published set without a validation part, which is split off training.
+    """Base class of published sets without a validation part, which is held out from the training part.
 
     Args:
-        val_share: of the training part, for validation, in (0, 1).
+        val_share: share of the training part for validation, in (0, 1).
         options: ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
     """
 
@@ -32,14 +32,14 @@ class _Cut(Published, TextSet):
         self.val_share = val_share
 
     def cut(self, train: Samples, test: Samples) -> dict[str, Samples]:
-        """Split off a stratified validation part."""
+        """Hold out a stratified validation part from the training part."""
         self.contents = [train.fingerprint(), test.fingerprint()]
         assert train.y is not None
         kept, held_out = hold_out(train.y, {"val": self.val_share}, self.seed, self.class_names)
         return {"train": train.subset(kept), "val": train.subset(held_out["val"]), "test": test}
 
     def table(self, name: str, header: int | None = 0, encoding: str = "utf-8-sig") -> pd.DataFrame:
-        """Read a file of tab-separated cells, in which quotation marks have no special meaning."""
+        """Read a file of tab-separated cells in which quotation marks have no special meaning."""
         path = self._file(name)
         try:
             return pd.read_csv(
@@ -55,7 +55,7 @@ class _Cut(Published, TextSet):
             raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): {self.how_to_get}") from error
 
     def classes(self, column: Sequence[str], known: Sequence[str], name: str) -> list[int]:
-        """Number the labels of a file.
+        """Convert the labels of a file to the positions of the known labels.
 
         Raises:
             UserError: a label is unknown.
@@ -70,8 +70,8 @@ class Mr(Published, TextSet):
     """MR: sentences of film reviews, 5,331 positive and 5,331 negative; two thirds of them also occur in SST-2.
 
     Args:
-        val_share: of all sentences, for validation.
-        test_share: of all sentences, for test.
+        val_share: share of all sentences for validation.
+        test_share: share of all sentences for test.
         options: ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
 
     References:
@@ -87,7 +87,7 @@ class Mr(Published, TextSet):
         self.val_share, self.test_share = val_share, test_share
 
     def read(self) -> dict[str, Samples]:
-        """Read both files and split them."""
+        """Read both files, and split their sentences."""
         self.class_names = ["negative", "positive"]
         texts, labels = [], []
         for label, ending in enumerate(("neg", "pos")):
@@ -101,7 +101,7 @@ class Mr(Published, TextSet):
 
 
 class Cola(_Cut):
-    """CoLA: sentences from linguistics texts, acceptable or not; 8,551 for training, 516 from other sources for test.
+    """CoLA: sentences from linguistic texts, acceptable or not; 8,551 for training, 516 from other sources for test.
 
     Args:
         options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
@@ -128,9 +128,10 @@ class Cola(_Cut):
 
 
 class AgNews(_Cut):
-    """AG News: descriptions of news, four topics; 10,001 of the training set's 120,000, and the 7,600 of the test.
+    """AG News: descriptions of news in four topics; 10,001 of the 120,000 for training, and all 7,600 for test.
 
-    Titles, which the training sample lacks, are dropped from both; so are training descriptions that occur in the test.
+    Titles are not used, because the training sample has none. Training descriptions that occur in the test part are
+    dropped.
 
     Args:
         options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
@@ -148,14 +149,14 @@ class AgNews(_Cut):
         super().__init__(**options)
 
     def read(self) -> dict[str, Samples]:
-        """Read both parts, and drop duplicates of the second from the first."""
+        """Read both parts, and drop training descriptions that occur in the test part."""
         self.class_names = list(self.topics)
         test = pd.read_csv(self._file("test.csv"), dtype=str, keep_default_na=False)
         known = set(test["description"].str.strip())
         train = self.table("train_10k.tsv", header=None)
         here = train[0].str.strip().isin(known)
         if bool(here.any()):
-            self.notes.append(f"{int(here.sum())} training descriptions that are in the test left out")
+            self.notes.append(f"{int(here.sum())} training descriptions that occur in the test part were dropped")
             train = train[~here]
         numbers = [str(n) for n in range(1, 5)]
         return self.cut(
@@ -165,7 +166,7 @@ class AgNews(_Cut):
 
 
 class Rte(_Cut):
-    """RTE: does a text entail a hypothesis; 2,490 pairs for training, the development set's 277 for test.
+    """RTE: whether a text entails a hypothesis; 2,490 pairs for training, the 277 of the development set for test.
 
     Args:
         options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
@@ -193,7 +194,7 @@ class Rte(_Cut):
 
 
 class Mrpc(_Cut):
-    """MRPC: are two sentences of news paraphrases; 4,076 pairs for training and 1,725 for test.
+    """MRPC: whether two sentences from news are paraphrases; 4,076 pairs for training and 1,725 for test.
 
     Args:
         options: ``val_share``, ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
@@ -220,7 +221,7 @@ class Mrpc(_Cut):
 
 
 class StsB(Published, TextSet):
-    """STS-B: how similar two sentences are, from 0 to 5; 5,749 pairs for training, 1,500 and 1,379 for the rest.
+    """STS-B: similarity of two sentences, from 0 to 5; 5,749 training, 1,500 validation and 1,379 test pairs.
 
     Args:
         options: ``root`` and those of :class:`~tl_lab.data.sets.text.TextSet`.
@@ -254,7 +255,8 @@ def similarities(data: Published, part: str) -> tuple[Samples, list[str]]:
         part: ``train``, ``dev`` or ``test``.
 
     Returns:
-        Pairs with their similarity, ``(N, 1)`` in [0, 5], and the genre of each: ``captions``, ``news``, ``forums``.
+        Pairs with their similarity, ``(N, 1)`` in [0, 5], and the genre of each pair: ``captions``, ``news`` or
+        ``forums``.
 
     Raises:
         UserError: a line does not have seven cells, or has an invalid score.

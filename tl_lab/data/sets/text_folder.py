@@ -1,4 +1,4 @@
-"""The user's own texts, one file each, in a folder for each class."""
+"""Text files of the user, in one folder per class."""
 
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ _PARTS = ("train", "val", "test")
 
 
 class TextFolder(TextSet):
-    """A folder with a folder of text files (``.txt``) for each class.
+    """A folder with one sub-folder of text files (``.txt``) per class.
 
-    It is split by the seed, unless its folders are called ``train`` and ``test``, and optionally ``val``, each with
-    the classes in it.
+    The texts are split by the seed, unless the folder contains ``train``, ``test`` and optionally ``val``, each with
+    one sub-folder per class.
 
     Args:
-        path: of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        val_share: of all texts, or of those of ``train`` if there is a ``test`` but no ``val``, for validation.
-        test_share: of all texts, for test.
-        encoding: of the files.
+        path: path of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        val_share: share of all texts, or of those of ``train`` if there is a ``test`` but no ``val``, for validation.
+        test_share: share of all texts for test.
+        encoding: encoding of the files.
         options: keyword arguments of :class:`~tl_lab.data.sets.text.TextSet`.
     """
 
@@ -43,12 +43,12 @@ class TextFolder(TextSet):
     ) -> None:
         super().__init__(**options)
         if path is None:
-            raise UserError("data.path: give the folder with a folder of .txt files for each class")
+            raise UserError("data.path is not set: give a folder with one sub-folder of .txt files per class")
         check_shares(val_share, test_share)
         self.path, self.val_share, self.test_share, self.encoding = path, val_share, test_share, encoding
 
     def read(self) -> dict[str, Samples]:
-        """Read the files, and split them if they are not split."""
+        """Read the files, and split them unless the folder is already split."""
         folder = next((place for place in places_of(self.path) if place.is_dir()), None)
         if folder is None:
             raise UserError(f"data.path: there is no folder {' or '.join(map(str, places_of(self.path)))}")
@@ -65,13 +65,15 @@ class TextFolder(TextSet):
         return sets
 
     def _part(self, folder: Path) -> Samples:
-        """Read a folder of class folders; the first part that is read determines the classes."""
+        """Read a folder of class folders; the first folder read determines the classes."""
         names = sorted(one.name for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
         files = {name: sorted((folder / name).rglob("*.txt")) for name in names}
         if empty := [name for name in names if not files[name]]:
             raise UserError(f"data.path: there is no .txt file in {listed(empty)} of {folder}")
         if len(names) < 2:
-            raise UserError(f"data.path: {folder} has {listed(names) or 'no folder'}: give a folder for each class")
+            raise UserError(
+                f"data.path: {folder} has {listed(names) or 'no folder'}: it must have one folder for each class"
+            )
         self.class_names = self.class_names or names
         if unknown := [name for name in names if name not in self.class_names]:
             raise UserError(f"data.path: {folder} has the class {unknown[0]!r}, which train does not have")

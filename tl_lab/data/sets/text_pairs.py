@@ -1,4 +1,4 @@
-"""Pairs of domains of texts: STS-B's genres, and tables with a column for the domain."""
+"""Pairs of domains of texts: the genres of STS-B, and tables with a column for the domain."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -20,11 +20,12 @@ __all__ = ["StsBGenres", "TextTablePair"]
 
 
 class StsBGenres(Published, OfTexts, DomainPair):
-    """STS-B's genres: how similar two sentences of captions, news or forums are, from 0 to 5.
+    """Genres of STS-B as domains: similarity, from 0 to 5, of two sentences from captions, news or forums.
 
     Args:
-        pair: ``captions_to_news``, instead of the next two; several sources: ``captions+forums_to_news``.
-        source: a genre or a list of them.
+        pair: source and target in one option, as in ``captions_to_news`` or, for several sources,
+            ``captions+forums_to_news``; None to use the next two options.
+        source: a genre or a list of genres.
         target: a genre.
         options: ``root`` and those of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
 
@@ -63,21 +64,22 @@ class StsBGenres(Published, OfTexts, DomainPair):
 
 
 class TextTablePair(TableOfTexts, OfTexts, DomainPair):
-    """Rows of a table with a column for the domain: one or more domains are the source, another one is the target.
+    """A table with a column for the domain: one or several domains are the source, another one is the target.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        text_column: name of the column with the text; a list of two for pairs.
-        label_column: name of the column with the class or the number; a list of columns with numbers, or with 0 and 1
-            for labels of which a text may have several.
-        domain_column: name of the column with the domain; of a list the cells together, as ``news-uk``.
-        pair: ``a_to_b``, instead of the next two.
-        source: a domain or a list of them.
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        text_column: name of the column with the text; a list of two columns for pairs of texts.
+        label_column: name of the column with the class or the number; or a list of columns with numbers, or with 0 and
+            1 for multi-label data.
+        domain_column: name of the column with the domain, or a list of columns whose cells are combined, as in
+            ``news-uk``.
+        pair: source and target in one option, ``a_to_b``; None to use the next two options.
+        source: a domain or a list of domains.
         target: a domain.
         predict: ``classes`` or ``numbers``.
-        val_share: of the source's rows, for validation.
-        test_share: of each domain's rows, for test.
-        encoding: of a text file.
+        val_share: share of the source's rows for validation.
+        test_share: share of each domain's rows for test.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
     """
 

@@ -1,4 +1,4 @@
-"""The user's own texts, in a table."""
+"""Texts from a table of the user."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,11 +33,11 @@ from tl_lab.problems import Problem
 
 __all__ = ["TableOfTexts", "TextTable", "texts_and_others", "texts_of", "three_parts"]
 
-_WHOLE = 200 * 2**20  # bytes of a table that is read as a whole: parsing takes some ten times as much memory
+_WHOLE = 200 * 2**20  # bytes of the largest table that is read as a whole; parsing takes about ten times the memory
 
 
 class TableOfTexts(OfTexts):
-    """Reads the rows of a table.
+    """Base class of data that are read from the rows of a table of texts.
 
     Args:
         options: arguments of the other base class.
@@ -50,7 +50,7 @@ class TableOfTexts(OfTexts):
 
     @classmethod
     def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
-        """Choose classification, multi-label classification or regression."""
+        """Return the problem: classification, multi-label classification or regression."""
         return problem_of(node)
 
     def take(
@@ -66,10 +66,10 @@ class TableOfTexts(OfTexts):
         """Check and store the options for reading the table.
 
         Raises:
-            UserError: one is missing or out of range.
+            UserError: an option is missing or out of range.
         """
         if path is None:
-            raise UserError("data.path: give the table, a file that ends in " + " or ".join(ENDINGS))
+            raise UserError("data.path is not set: give the table, a file that ends in " + " or ".join(ENDINGS))
         columns = [text_column] if isinstance(text_column, str) else [*text_column]
         if len(columns) not in (1, 2):
             raise UserError(f"data.text_column must be one column, or two for pairs of texts, not {len(columns)}")
@@ -89,10 +89,11 @@ class TableOfTexts(OfTexts):
         """Read the table.
 
         Args:
-            further: options that name further columns, and these columns.
+            further: pairs of an option that names further columns, and these columns.
 
         Returns:
-            Texts with their labels, and each row's cell of the further columns by option, of several columns together.
+            Texts with their labels; and for each of these options the cell of each row, combined from all of its
+            columns.
 
         Raises:
             UserError: the file, a column or a label is missing or damaged.
@@ -112,27 +113,28 @@ class TableOfTexts(OfTexts):
         return samples, cells
 
     def parts_of(self, samples: Samples) -> dict[str, Samples]:
-        """Split samples into training, validation and test, where there are classes each keeping its share."""
+        """Split samples into training, validation and test, stratified by class if there are classes."""
         if self.problem_kind.numbers_outputs:
             return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
         return three_parts(samples, self.val_share, self.test_share, self.seed)
 
 
 class TextTable(TableOfTexts, TextSet):
-    """A table (csv, tsv, jsonl or parquet) with a text, or two, and a class or a number in each row.
+    """A table (csv, tsv, jsonl or parquet) with one or two texts and a class or a number in each row.
 
     Args:
-        path: of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        text_column: name of the column with the text; a list of two for pairs.
-        label_column: name of the column with the class or the number; a list of columns with numbers, or with 0 and 1
-            for labels of which a text may have several.
-        group_column, domain_column: names of columns whose cells number the samples' groups and domains, of a list the
-            cells together; None for none.
-        time_column: name of a column with numbers or dates, or a list, as of a date and a time of day; None for none.
+        path: path of the file, absolute or relative to the current folder or to ``TL_LAB_DATA``.
+        text_column: name of the column with the text; a list of two columns for pairs of texts.
+        label_column: name of the column with the class or the number; or a list of columns with numbers, or with 0 and
+            1 for multi-label data.
+        group_column, domain_column: name of the column with the group or domain of each sample, or a list of columns
+            whose cells are combined; None if there are no groups or domains.
+        time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are no
+            times.
         predict: ``classes`` or ``numbers``.
-        val_share: of all rows, for validation.
-        test_share: of all rows, for test.
-        encoding: of a text file.
+        val_share: share of all rows for validation.
+        test_share: share of all rows for test.
+        encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.sets.text.TextSet`.
     """
 
@@ -173,8 +175,8 @@ def three_parts(samples: Samples, val_share: float, test_share: float, seed: int
 
     Args:
         samples: samples to split.
-        val_share: of all samples, for validation.
-        test_share: of all samples, for test.
+        val_share: share of all samples for validation.
+        test_share: share of all samples for test.
         seed: the run's seed.
     """
     count = len(samples)
@@ -186,14 +188,17 @@ def three_parts(samples: Samples, val_share: float, test_share: float, seed: int
 def texts_and_others(
     data: DataModule, path: Path, encoding: str, names: Sequence[str], others: Sequence[tuple[str, Sequence[str]]]
 ) -> tuple[Texts, pd.DataFrame]:
-    """Read the texts of a table, and a table with further columns: a large one part by part.
+    """Read the texts and further columns of a table; a large table is read part by part.
 
     Args:
-        data: with the option ``lazy``; its notes state if a large table is read into memory.
-        path: of the table.
-        encoding: of a text file.
-        names: of the column with texts, or of two.
-        others: options that name further columns, and these columns.
+        data: data module with the option ``lazy``; its ``notes`` report a large table that must be read into memory.
+        path: path of the table.
+        encoding: encoding of a text file.
+        names: name of the column with texts, or names of the two columns of pairs.
+        others: pairs of an option that names further columns, and these columns.
+
+    Returns:
+        The texts, and a table of the further columns.
 
     Raises:
         UserError: the table is damaged, a column is missing, or a text is empty.
@@ -203,13 +208,13 @@ def texts_and_others(
         try:
             return stored_table(path, encoding, names, others)
         except IrregularTable:
-            data.notes.append(f"{path.name} is read into memory: its cells are not plain texts")
+            data.notes.append(f"{path.name} is read into memory, because some of its cells are not plain texts")
     table = read_table(path, encoding)
     return Texts(texts_of(table, names, path)), table
 
 
 def _bytes_in(path: Path) -> int:
-    """Return the bytes of a table, of a parquet file those of its uncompressed columns."""
+    """Return the size of a table in bytes, for a parquet file that of its uncompressed columns."""
     if path.suffix.lower() == ".parquet":
         with parsing(path, ""):
             from pyarrow.parquet import read_metadata
@@ -223,9 +228,9 @@ def texts_of(table: pd.DataFrame, names: Sequence[str], path: Path) -> list[Text
     """Return each row's text, or its pair of texts.
 
     Args:
-        table: as returned by :func:`~tl_lab.data.sets.table_files.read_table`.
-        names: of the column, or of two.
-        path: of the table, for messages.
+        table: the table, as returned by :func:`~tl_lab.data.sets.table_files.read_table`.
+        names: name of the column with texts, or names of the two columns of pairs.
+        path: path of the table, for messages.
 
     Raises:
         UserError: a column is missing, or a text is empty.

@@ -1,4 +1,4 @@
-"""A tree ensemble as the baseline of networks on tables."""
+"""A tree ensemble as baseline for networks on tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,26 +16,26 @@ from tl_lab.problems.base import Targets
 
 __all__ = ["tree_scores"]
 
-_LEAST = 1e-12  # probability of a class that does not occur in training
-_MOST_CATEGORIES = 254  # limit of scikit-learn's categorical features
+_LEAST = 1e-12  # probability assigned to a class that does not occur in training
+_MOST_CATEGORIES = 254  # scikit-learn's limit for categorical features
 
 
 def tree_scores(
     sets: Mapping[str, Samples], train: str, tests: Sequence[str], problem: Problem, seed: int, fingerprint: str
 ) -> dict[str, float]:
-    """Fit scikit-learn's histogram gradient boosting with its defaults, and score it.
+    """Fit scikit-learn's histogram gradient boosting with its default options, and score it.
 
     Args:
-        sets: of rows, as prepared by :class:`~tl_lab.data.inputs.table.TableSpec`.
+        sets: sets of rows, encoded by :class:`~tl_lab.data.inputs.table.TableSpec`.
         train: name of the training set.
         tests: names of the sets to score.
         problem: kind of prediction.
-        seed: of the run.
-        fingerprint: of the data; results are cached.
+        seed: the run's seed.
+        fingerprint: fingerprint of the data; results are cached.
 
     Returns:
-        Scores by metric, ``test/trees/acc``; for a set of a domain ``test/target trees/acc``; none if trees cannot
-        predict the labels.
+        Scores by metric, such as ``test/trees/acc`` or, for the set of a domain, ``test/target trees/acc``; empty if
+        trees cannot predict the labels.
     """
     trained = sets[train].y
     assert trained is not None
@@ -60,13 +60,13 @@ def tree_scores(
 def _outputs(
     sets: Mapping[str, Samples], train: str, tests: Sequence[str], problem: Problem, targets: Targets, seed: int
 ) -> dict[str, np.ndarray]:
-    """Compute equivalents of a head's outputs: logits, or numbers on the scale of the outputs."""
+    """Compute what a head would output: logits, or numbers on the scale of the outputs."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     x, categorical = _rows(sets[train].x)
     options: dict[str, Any] = {"random_state": seed, "categorical_features": categorical}
     rows = {name: _rows(sets[name].x)[0] for name in tests}
-    with threadpool_limits(1):  # sums over threads would differ in their last bits
+    with threadpool_limits(1):  # the order of sums in several threads would change the last bits
         columns = targets.columns.numpy()
         if targets.numbers:
             models = [HistGradientBoostingRegressor(**options).fit(x, column) for column in columns]
@@ -83,14 +83,14 @@ def _outputs(
 
 
 def _probabilities(model: Any, rows: np.ndarray, classes: int) -> np.ndarray:
-    """Return the probability of each class, ``(N, classes)``, including classes that do not occur in training."""
+    """Return the probability of each class, ``(N, classes)``, including those that do not occur in training."""
     p = np.full((len(rows), classes), _LEAST)
     p[:, model.classes_] = model.predict_proba(rows).clip(min=_LEAST)
     return p
 
 
 def _rows(x: Any) -> tuple[np.ndarray, list[bool]]:
-    """Concatenate numbers, NaN if missing, and codes; also return which columns are categories."""
+    """Concatenate numbers (NaN if missing) and codes of categories; also return which columns are categories."""
     parts: list[np.ndarray] = []
     categorical: list[bool] = []
     if "numbers" in x:

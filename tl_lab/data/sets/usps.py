@@ -1,4 +1,4 @@
-"""USPS: handwritten digits from envelopes, 16 x 16 grey."""
+"""USPS: grey images of 16 x 16 pixels with handwritten digits from envelopes."""
 
 from pathlib import Path
 from typing import ClassVar

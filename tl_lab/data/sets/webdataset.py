@@ -1,4 +1,4 @@
-"""Images in tar shards (WebDataset)."""
+"""Images in shards (tar files) in the WebDataset format."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,24 +21,24 @@ __all__ = ["WebDataset"]
 
 
 class WebDataset(DataModule):
-    """Images with classes in tar shards in the format of webdataset: ``KEY.jpg`` with ``KEY.cls``.
+    """Images and their classes in shards (tar files) in the WebDataset format: ``KEY.jpg`` and ``KEY.cls``.
 
-    Shards are found by their names. Validation or test parts without shards are split off by seed, stratified by
-    class. Images are read at random positions of a shard, so that the order of samples is that of all other data, and
-    a resumed run continues with the next sample.
+    Shards are found by their names. If there are no shards for validation or test, these parts are held out from the
+    training shards by the seed, stratified by class. A shard is read at random positions, so that samples are shuffled
+    in the same way as all other data, and a resumed run continues with the next sample.
 
     Args:
         root: folder of the shards.
         train_shards: pattern of the training shards' names, such as ``train-*.tar`` or ``train-{000..099}.tar``; if no
-            shard matches, all shards together are split.
-        val_shards: likewise, for validation.
-        test_shards: likewise, for test.
+            shard matches, the images of all shards are split.
+        val_shards: pattern of the validation shards' names.
+        test_shards: pattern of the test shards' names.
         label_ending: extension of the files with the class of an image, as a number or a name.
-        class_names: names of numbered classes, in order; None: the numbers.
-        val_share: of a class's images, for validation, in (0, 1).
-        test_share: likewise for test.
-        size: height and width for a backbone without a fixed size.
-        channels: 1 (grey) or 3 (RGB), likewise.
+        class_names: names of numbered classes, in order; None to use the numbers as names.
+        val_share: share of a class's images for validation, in (0, 1).
+        test_share: share of a class's images for test, in (0, 1).
+        size: height and width in pixels, for a backbone without a fixed size.
+        channels: 1 (grey) or 3 (RGB), for a backbone without a fixed number of channels.
         options: keyword arguments of :class:`~tl_lab.data.base.DataModule`.
     """
 
@@ -73,7 +73,7 @@ class WebDataset(DataModule):
         return self.channels, self.size, self.size
 
     def read(self) -> dict[str, Samples]:
-        """Read the index of the shards, and split parts without shards."""
+        """Read the index of the shards, and hold out the parts that have no shards."""
         folder = self._folder()
         shards = {part: _matching(folder, pattern) for part, pattern in self.patterns.items()}
         if not shards["train"]:
@@ -87,15 +87,13 @@ class WebDataset(DataModule):
         sets = {}
         for part, (images, labels) in found.items():
             if unknown := sorted_labels(set(labels) - set(number)):
-                raise UserError(
-                    f"data.{part}_shards: the class {unknown[0]!r} is in none of the training shards of {folder}"
-                )
+                raise UserError(f"data.{part}_shards: no training shard in {folder} has the class {unknown[0]!r}")
             sets[part] = Samples(images, torch.tensor([number[label] for label in labels], dtype=torch.int64))
         self.contents = [f"{samples.fingerprint()} {' '.join(self.class_names)}" for samples in sets.values()]
         return self._split(sets)
 
     def use(self, spec: InputSpec) -> None:
-        """Decode the images for the backbone's declared input, or leave this to the workers if they are many."""
+        """Decode the images for the backbone, or leave this to the workers if there are many."""
         super().use(spec)
         assert isinstance(spec, ImageSpec)
         kind = "grey" if spec.channels == 1 else "RGB"
@@ -116,7 +114,7 @@ class WebDataset(DataModule):
             return labels
         if len(self.given_names) != len(labels):
             raise UserError(
-                f"data.class_names has {len(self.given_names)} classes, and the training shards have {len(labels)}"
+                f"data.class_names has {len(self.given_names)} classes, but the training shards have {len(labels)}"
             )
         return self.given_names
 
@@ -129,17 +127,17 @@ class WebDataset(DataModule):
             return sets
         assert train.y is not None
         kept, made = hold_out(train.y, to_make, self.seed, self.class_names)
-        self.notes.append(f"{next(iter(to_make))}: split off the training shards")
+        self.notes.append(f"{next(iter(to_make))}: held out from the training shards")
         return {**sets, "train": train.subset(kept), **{part: train.subset(index) for part, index in made.items()}}
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
-    """Find the shards of a pattern with wildcards, or with braces as in WebDataset, in order."""
+    """Return the shards that match a pattern with wildcards, or with braces as in WebDataset, in order."""
     if "{" not in pattern:
         return sorted(folder.glob(pattern))
     from webdataset.shardlists import expand_urls
 
     files = [folder / name for name in expand_urls(pattern)]
     if absent := [file for file in files if not file.is_file()]:
-        raise UserError(f"there is no shard {absent[0]}, one of {len(absent)} of {pattern} that are missing")
+        raise UserError(f"{len(absent)} of the shards {pattern} are missing, the first of which is {absent[0]}")
     return files

@@ -1,1 +1,1 @@
-"""Figures: pure functions from numbers to matplotlib figures."""
+"""Figures, as pure functions that return matplotlib figures."""

@@ -1,4 +1,4 @@
-"""The figure of answers in passages: the predicted words filled, the true ones framed."""
+"""The figure of answers in passages, with predicted words filled and true words framed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from tl_lab.results.figures.drawing import GREY, INK, STYLE, class_colours, shor
 
 __all__ = ["Answered", "answered_passages"]
 
-_ACROSS, _LINES = 88, 6  # characters in a line; lines of each passage
-_HEIGHT = 0.19  # of a line, in inches
+_ACROSS, _LINES = 88, 6  # characters per line; lines per passage
+_HEIGHT = 0.19  # height of a line in inches
 
 
 class Answered(NamedTuple):
-    """A question and its passage.
+    """A question and its passage, with the answers.
 
     Attributes:
-        question: in words.
-        words: of the passage.
-        predicted: first and last word of the answer.
-        true: likewise.
+        question: text of the question.
+        words: words of the passage.
+        predicted: positions of the first and last word of the predicted answer.
+        true: positions of the first and last word of the true answer.
     """
 
     question: str
@@ -34,11 +34,11 @@ class Answered(NamedTuple):
 
 @matplotlib.rc_context(STYLE)
 def answered_passages(shown: Sequence[Answered], title: str = "Answers") -> Figure:
-    """Draw questions with the part of their passages around the answers.
+    """Draw questions with the part of each passage around the answer.
 
     Args:
-        shown: at least one.
-        title: of the figure.
+        shown: questions with their passages, at least one.
+        title: title of the figure.
     """
     figure = Figure(figsize=(7.6, 0.5 + len(shown) * (_LINES + 2.2) * _HEIGHT), layout="constrained")
     for ax, one in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
@@ -48,7 +48,7 @@ def answered_passages(shown: Sequence[Answered], title: str = "Answers") -> Figu
 
 
 def lines_of(words: Sequence[str]) -> list[list[int]]:
-    """Break words into lines of at most :data:`_ACROSS` characters: their positions."""
+    """Break words into lines of at most :data:`_ACROSS` characters, and return the positions of each line's words."""
     lines: list[list[int]] = [[]]
     used = 0
     for place, word in enumerate(words):

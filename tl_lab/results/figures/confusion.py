@@ -1,4 +1,4 @@
-"""The confusion matrix of one run."""
+"""The figure of a confusion matrix."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,9 +23,9 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Conf
     diagonal. Cells show counts for up to 15 classes; the recall of each class is on the right for up to 40.
 
     Args:
-        matrix: counts (C, C), rows true, columns predicted.
-        class_names: C names.
-        title: what was tested, for example ``target, test part``.
+        matrix: counts, (C, C), with true classes as rows and predicted classes as columns.
+        class_names: names of the C classes.
+        title: the tested set, for example ``target, test part``.
 
     Returns:
         The figure.
@@ -35,7 +35,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Conf
     """
     counts = numpy_of(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.shape[0] != len(class_names):
-        raise ValueError(f"a square matrix for {len(class_names)} class names is needed, not {counts.shape}")
+        raise ValueError(f"{len(class_names)} class names require a square matrix of that size, not {counts.shape}")
     size, totals = len(class_names), counts.sum(axis=1)
     share = np.divide(counts, totals[:, None], out=np.full(counts.shape, np.nan), where=totals[:, None] > 0)
     side = float(np.clip(2.4 + 0.34 * size, 3.2, 10.5))

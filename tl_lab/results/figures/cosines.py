@@ -1,4 +1,4 @@
-"""Agreement of the gradients of several tasks."""
+"""The figure of the cosines between the gradients of several tasks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +17,8 @@ def cosine_matrix(cosines: Any, names: Sequence[str], title: str = "Cosines betw
     """Draw a matrix of cosines, blue where gradients agree and red where they conflict.
 
     Args:
-        cosines: in [-1, 1], ``(T, T)``; NaN where not measured.
-        names: of the T tasks.
+        cosines: cosines in [-1, 1], ``(T, T)``; NaN for pairs that were not measured.
+        names: names of the T tasks.
         title: title of the figure.
 
     Raises:
@@ -26,7 +26,7 @@ def cosine_matrix(cosines: Any, names: Sequence[str], title: str = "Cosines betw
     """
     values = numpy_of(cosines)
     if values.shape != (len(names), len(names)):
-        raise ValueError(f"a square matrix for {len(names)} names is needed, not {values.shape}")
+        raise ValueError(f"{len(names)} names require a square matrix of that size, not {values.shape}")
     side = float(np.clip(2.0 + 0.5 * len(names), 3.0, 9.0))
     figure = Figure(figsize=(side + 1.7, side + 0.7), layout="constrained")
     ax = figure.subplots()

@@ -1,4 +1,4 @@
-"""The curves of one run: its metrics over the steps, and the epochs that validators would have chosen."""
+"""The figures of one run over time: its metrics, and the epochs that validators would have chosen."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,22 +40,22 @@ _PANELS = {
     "Schedules": 1.6,
     "Learning rate": 1.6,
 }  # heights in inches
-_LABEL = 0.2  # height of the name of a line
+_LABEL = 0.2  # height of a line's label in inches
 _GRADIENT = "grad_norm_"
 _MANY_POINTS = 80
 
 
 @matplotlib.rc_context(STYLE)
 def learning_curves(metrics: "pd.DataFrame") -> Figure:
-    """Draw the metrics of a run over its steps: losses, shares (accuracy, AUROC), other scores, errors of regressions,
-    the gradient of each term at the features, schedules, learning rates.
+    """Draw the metrics of a run over its steps.
 
-    Only panels with data are drawn, stacked over the same steps. Every line is labelled at its
-    end. Balanced accuracy and F1 are drawn only where they differ from the accuracy. Long noisy lines are drawn light,
-    with their centred running mean (over a fortieth of the points) on top.
+    There are panels for losses, shares (accuracy, AUROC), other scores, regression errors, the gradient of each loss
+    term at the features, schedules and learning rates. Only panels with data are drawn, one below the other. Lines are
+    labelled at their ends. Balanced accuracy and F1 are drawn only if they differ from the accuracy. Long noisy lines
+    are drawn in a light colour, with their centred running mean (over a fortieth of the points) on top.
 
     Args:
-        metrics: the wide table of ``metrics.csv``: columns ``step`` (or ``epoch``) and metric names; NaN where
+        metrics: table of ``metrics.csv``, with the column ``step`` (or ``epoch``) and one column per metric; NaN where
             nothing was logged. Test metrics are omitted.
 
     Returns:
@@ -92,12 +92,12 @@ def selection_curve(epochs: Sequence[int], scores: Sequence[float], chosen: Sequ
     """Draw the target's main metric over epochs, with the epochs that validators would have chosen.
 
     Args:
-        epochs: E epochs, from 1.
-        scores: on the target's test part after each epoch, as stored, (E,).
+        epochs: numbers of the E epochs, from 1.
+        scores: stored scores on the target's test part after each epoch, (E,).
         chosen: rows of :func:`tl_lab.results.folder.selection.selection`; rows with the same epoch share a line.
 
     Returns:
-        The figure; the oracle's epoch is dashed.
+        The figure; the line of the oracle's epoch is dashed.
     """
     figure = Figure(figsize=(8.0, 3.6), layout="constrained")
     ax = figure.subplots()
@@ -126,7 +126,7 @@ def selection_curve(epochs: Sequence[int], scores: Sequence[float], chosen: Sequ
 
 
 def _panels(metrics: "pd.DataFrame") -> dict[str, list[str]]:
-    """Sort the columns that have data into panels, in drawing order."""
+    """Assign the columns that have data to panels, in drawing order."""
     panels: dict[str, list[str]] = {title: [] for title in _PANELS}
     for name in metrics.columns:
         split, _, metric = split_name(name)
@@ -154,13 +154,13 @@ def _panel(split: str, metric: str) -> str:
 
 
 def _title(panel: str, names: Sequence[str]) -> str:
-    """Name a panel; a panel of shares that has no accuracy is named after its main metric."""
+    """Return the title of a panel; a panel of shares whose main metric is not the accuracy has a general title."""
     leading = leading_metric(names) if panel == "Accuracy" else None
     return panel if leading in (None, ASSUMED) else "Scores, per cent"
 
 
 def _says_the_same(metrics: "pd.DataFrame", name: str) -> bool:
-    """Whether a balanced accuracy or F1 is within two points of the accuracy of the same set, and would hide it."""
+    """Whether a balanced accuracy or F1 is within two points of the accuracy of the same set, and would overlap it."""
     plain = companion(name)
     if plain is None or plain not in metrics:
         return False
@@ -191,7 +191,7 @@ def _line(ax: Axes, metrics: "pd.DataFrame", horizontal: str, name: str, rank: i
 
 
 def _curve_label(name: str, panel: Sequence[str]) -> str:
-    """Name a line by the part that distinguishes it within its panel."""
+    """Return the label of a line: the part of its name that distinguishes it within its panel."""
     split, part, metric = split_name(name)
     if metric.startswith(_GRADIENT):
         return readable(metric.removeprefix(_GRADIENT))
@@ -205,7 +205,7 @@ def _curve_label(name: str, panel: Sequence[str]) -> str:
 
 
 def _log_if_wide(ax: Axes, values: np.ndarray) -> None:
-    """Use a logarithmic axis if nearly all values span more than a factor of 30 and all are positive."""
+    """Use a logarithmic axis if all values are positive and nearly all span more than a factor of 30."""
     values = values[np.isfinite(values)]
     low, high = np.quantile(values, [0.02, 0.98])
     if values.min() > 0 and high / low > 30:

@@ -1,4 +1,4 @@
-"""Style of all figures: one palette, labels at the ends of lines, labels that do not overlap."""
+"""Common style of figures: the palette, fonts, and labels that do not overlap."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ __all__ = [
     "save_figures", "shortened",
 ]  # fmt: skip
 
-# Petroff, "Accessible Color Sequences for Data Visualization", 2021, https://arxiv.org/abs/2107.02270; black replaces
-# its second grey: the closest pair is then 24 apart in CIELAB (17 to 19 for colour-blind readers).
+# Petroff, "Accessible Color Sequences for Data Visualization", 2021, https://arxiv.org/abs/2107.02270, with black
+# instead of the second grey; the closest colours are 24 apart in CIELAB (17 to 19 for colour-blind readers)
 PALETTE = (
     "#3f90da", "#e76300", "#832db6", "#bd1f01", "#717581", "#a96b59", "#ffa90e", "#92dadd", "#b9ac70", "#1f1f1f",
 )  # fmt: skip
 SOURCE, TARGET = "#0072b2", "#d55e00"  # Wong, "Points of view: Color blindness", Nature Methods 2011
 INK, GREY, GRID = "#222222", "#6b6b6b", "#e4e4e4"
-_FONT, _NO_SIGNS = "DejaVu Sans", "Last Resort High-Efficiency"  # the latter has a box for every character
+_FONT, _NO_SIGNS = "DejaVu Sans", "Last Resort High-Efficiency"  # the latter only has boxes
 _DRAWN = frozenset("\n")  # characters that need no glyph
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -64,7 +64,7 @@ DPI = 150
 
 
 def name_lines(ax: Axes, lines: Sequence[Line2D], labels: Sequence[str], height: float) -> None:
-    """Label each line at its right end, and separate labels where the ends are close."""
+    """Label each line at its right end, and move labels apart that would overlap."""
     ax.set_ylim(ax.get_ylim())  # fixes the limits, which matplotlib computes lazily
     to_axes = ax.transScale + ax.transLimits
     ends = [tuple(np.asarray(line.get_xydata())[-1]) for line in lines]
@@ -80,10 +80,10 @@ def name_lines(ax: Axes, lines: Sequence[Line2D], labels: Sequence[str], height:
 
 
 def moved_apart(wanted: np.ndarray, gap: float) -> np.ndarray:
-    """Move positions as little as possible so that neighbours are at least ``gap`` apart, around [0, 1]."""
+    """Move positions as little as possible such that neighbours are at least ``gap`` apart, within about [0, 1]."""
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(wanted))
-    # Least squares under the order: isotonic regression of the positions minus the gaps.
+    # least squares with fixed order: isotonic regression of the positions minus the gaps
     blocks: list[list[float]] = []
     for value in wanted[order] - steps:
         blocks.append([float(value), 1.0])
@@ -97,12 +97,12 @@ def moved_apart(wanted: np.ndarray, gap: float) -> np.ndarray:
 
 
 def darker(colour: Any, by: float = 0.22) -> tuple[float, ...]:
-    """Darken a colour, so that small text in it can be read on white."""
+    """Darken a colour, so that small text in this colour is legible on white."""
     return tuple((1 - by) * channel for channel in to_rgb(colour))
 
 
 def boxes_apart(centres: np.ndarray, widths: np.ndarray, height: float) -> np.ndarray:
-    """Move overlapping boxes apart vertically until none overlaps (or for 100 rounds)."""
+    """Move overlapping boxes apart vertically until none overlap, in at most 100 rounds."""
     centres = centres.copy()
     for _ in range(100):
         moved = False
@@ -121,7 +121,7 @@ def boxes_apart(centres: np.ndarray, widths: np.ndarray, height: float) -> np.nd
 
 
 def class_colours(size: int) -> np.ndarray:
-    """C colours (C, 3): the palette for up to 10, with lighter doubles for up to 20, a rainbow beyond."""
+    """Return C colours, (C, 3): up to 10 from the palette, up to 20 with lighter copies, and more from a rainbow."""
     base = np.array([to_rgb(colour) for colour in PALETTE])
     if size <= len(base):
         return base[:size]
@@ -131,7 +131,7 @@ def class_colours(size: int) -> np.ndarray:
 
 
 def above(ax: Axes, points: float) -> Transform:
-    """Return coordinates as shares of the axes, moved up by this number of points."""
+    """Return the axes' coordinate system (shares of width and height), moved up by this number of points."""
     figure = ax.get_figure()
     assert isinstance(figure, Figure)
     return ax.transAxes + ScaledTranslation(0, points / 72, figure.dpi_scale_trans)
@@ -152,10 +152,10 @@ def shortened(text: str, most: int) -> str:
 
 
 def keep_within(ax: Axes, bounds: tuple[float, float], axis: str = "y") -> None:
-    """Limit an axis to the possible values and a margin: an interval of few values may exceed them.
+    """Limit an axis to the possible values and a margin, because intervals of few values may exceed them.
 
     Args:
-        ax: with everything drawn.
+        ax: axes with all of their content.
         bounds: lowest and highest possible value in the axis' unit; infinite if unbounded.
         axis: ``x`` or ``y``.
     """
@@ -166,12 +166,12 @@ def keep_within(ax: Axes, bounds: tuple[float, float], axis: str = "y") -> None:
 
 
 def fit_names(figure: Figure, keep: bool = False) -> None:
-    """Find fonts for the characters of all texts in a figure, for example of Chinese names.
+    """Set fonts that have the characters of all texts in a figure, for example for Chinese names.
 
     Args:
-        figure: with everything drawn.
-        keep: leave characters without an installed font unchanged, for a viewer with its own fonts; otherwise they are
-            written as code points, ``U+8033``.
+        figure: figure with all of its content.
+        keep: whether to keep characters without an installed font, for a viewer with its own fonts; otherwise they are
+            replaced by their code points, such as ``U+8033``.
     """
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
@@ -195,19 +195,19 @@ def _numbered_tick(written: Formatter, x: float, place: int | None = None) -> st
 
 
 def _numbered(text: str) -> str:
-    """Write characters without an installed font as code points."""
+    """Replace characters without an installed font by their code points."""
     missing = set(text) - _DRAWN.union(*(_signs_of(family) for family in fonts_for(text)))
     return "".join(f" U+{ord(sign):04X}" if sign in missing else sign for sign in text).strip() if missing else text
 
 
 def fonts_for(text: str) -> list[str]:
-    """List the fonts for a text: the project's own, and installed ones for characters that it lacks.
+    """List the fonts for a text: the default font, and installed fonts for the characters that it lacks.
 
     Args:
-        text: any.
+        text: the text.
 
     Returns:
-        Families, in the order in which they are tried.
+        Font families, in the order in which they are tried.
     """
     families, missing = [_FONT], set(text) - _signs_of(_FONT) - _DRAWN
     if missing:
@@ -222,7 +222,7 @@ def fonts_for(text: str) -> list[str]:
 
 @functools.cache
 def _signs_of(family: str) -> frozenset[str]:
-    """List the characters of a family's upright font of regular weight."""
+    """Return the characters of the upright font of a family whose weight is nearest to regular."""
     fonts = [font for font in fontManager.ttflist if font.name == family and font.style == "normal"]
     if not fonts:
         return frozenset()
@@ -237,8 +237,8 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path
     """Write figures as PNG files, each atomically.
 
     Args:
-        figures: name -> figure; a ``/`` in the name becomes ``_``.
-        folder: destination; created if missing.
+        figures: figures by name; a ``/`` in a name becomes ``_`` in the file name.
+        folder: destination, which is created if it does not exist.
 
     Returns:
         The paths, in the order of the figures.

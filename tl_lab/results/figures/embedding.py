@@ -1,4 +1,4 @@
-"""Embeddings of both domains: features in two dimensions, and points of the plane with the decision boundary."""
+"""The figures of both domains: features in two dimensions, and points of the plane with the decision boundary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -32,11 +32,11 @@ class PairFeatures(NamedTuple):
     """Features of both domains, the arguments of :func:`domain_embedding`.
 
     Attributes:
-        source: features, (N, D).
-        source_labels: (N,), integers in [0, C).
-        target: features, (M, D).
-        target_labels: (M,), or None if the target has none.
-        class_names: C names.
+        source: source features, (N, D).
+        source_labels: source labels, (N,), integers in [0, C).
+        target: target features, (M, D).
+        target_labels: target labels, (M,); None if there are none.
+        class_names: names of the C classes.
         grouping: kind of classes, for the heading.
     """
 
@@ -60,20 +60,21 @@ def domain_embedding(
     max_points: int = 1000,
     seed: int = 0,
 ) -> Figure:
-    """Draw source and target features in two dimensions: rows PCA and t-SNE, columns by class and by domain.
+    """Draw source and target features in two dimensions, by PCA and t-SNE (rows), and by class and domain (columns).
 
-    Both projections are fitted to both domains together. Points are drawn in random order, so that neither domain hides
-    the other. t-SNE (perplexity 30 or less, PCA start) shows neighbourhoods only: its distances mean little.
+    Both projections are fitted to the two domains together. Points are drawn in random order, so that neither domain
+    hides the other. t-SNE (perplexity 30 or less, initialised by PCA) shows only neighbourhoods; its distances mean
+    little.
 
     Args:
-        features_source: (N, D).
-        labels_source: (N,), integers in [0, C).
-        features_target: (M, D).
-        labels_target: (M,), or None: the target is then grey in the column coloured by class.
-        class_names: C names.
+        features_source: source features, (N, D).
+        labels_source: source labels, (N,), integers in [0, C).
+        features_target: target features, (M, D).
+        labels_target: target labels, (M,); None to draw the target in grey in the panels coloured by class.
+        class_names: names of the C classes.
         grouping: kind of classes, for the heading.
-        max_points: largest number of points drawn, half of them from each domain if it has enough.
-        seed: of the subsample, the drawing order and t-SNE.
+        max_points: largest number of points, half of them from each domain if both have enough.
+        seed: seed of the subsample, the drawing order and t-SNE.
 
     Returns:
         The figure.
@@ -111,12 +112,12 @@ def domain_embedding(
 def embeddings_beside(runs: Mapping[str, PairFeatures], *, max_points: int = 1000, seed: int = 0) -> Figure:
     """Draw the features of several runs in two dimensions side by side, each with its own t-SNE.
 
-    Columns are runs; the upper row is coloured by class, the lower one by domain.
+    Columns are runs; the upper row is coloured by class, the lower row by domain.
 
     Args:
-        runs: features by heading; all of the same classes.
-        max_points: per run, half of them from each domain if it has enough.
-        seed: of the subsamples, the drawing order and t-SNE.
+        runs: features of each run by heading; all have the same classes.
+        max_points: largest number of points per run, half of them from each domain if both have enough.
+        seed: seed of the subsamples, the drawing order and t-SNE.
 
     Returns:
         The figure.
@@ -144,7 +145,7 @@ def embeddings_beside(runs: Mapping[str, PairFeatures], *, max_points: int = 100
     unlabelled = any(given.target_labels is None for given in runs.values())
     grouping = next(iter(runs.values())).grouping
     axes[0, 0].set_ylabel(f"t-SNE, by {grouping}", color=INK, fontsize=10)
-    axes[1, 0].set_ylabel("the same points, by domain", color=INK, fontsize=10)
+    axes[1, 0].set_ylabel("t-SNE, by domain", color=INK, fontsize=10)
     _class_legend(figure, axes, class_names, colours, unlabelled=unlabelled, title=grouping)
     _domain_legend(figure, int((~drawn.is_target).sum()), int(drawn.is_target.sum()))
     return figure
@@ -160,19 +161,20 @@ def decision_boundary(
     probabilities: Any,
     class_names: Sequence[str],
 ) -> Figure:
-    """Draw points of the plane from both domains over the classifier's decision regions.
+    """Draw two-dimensional points from both domains over the classifier's decision regions.
 
     Args:
-        source: (N, 2).
-        labels_source: (N,), integers in [0, C).
-        target: (M, 2).
-        labels_target: (M,), or None: the target is then grey.
-        grid: coordinates along both axes, (W,) and (H,).
-        probabilities: of the classes at each point of the grid, (H, W, C).
-        class_names: C names.
+        source: source points, (N, 2).
+        labels_source: source labels, (N,), integers in [0, C).
+        target: target points, (M, 2).
+        labels_target: target labels, (M,); None to draw the target in grey.
+        grid: coordinates of the grid along both axes, (W,) and (H,).
+        probabilities: probabilities of the classes at each point of the grid, (H, W, C).
+        class_names: names of the C classes.
 
     Returns:
-        The figure: the plane tinted by the predicted class, more strongly with higher confidence, and the boundary.
+        The figure, with the plane coloured by the predicted class (darker if the confidence is higher), and the
+        decision boundary.
     """
     across, down = (numpy_of(part) for part in grid)
     p = numpy_of(probabilities).astype(np.float64)
@@ -212,7 +214,7 @@ class _Drawn(NamedTuple):
 
 
 def _drawn(given: PairFeatures, most: int, seed: int) -> tuple[_Drawn, np.random.Generator]:
-    """Choose the samples of both domains to draw; also return the generator of the drawing order."""
+    """Choose the samples of both domains to draw; also return the random generator for the drawing order."""
     rng = np.random.default_rng(seed)
     source, source_y = _finite(given.source, given.source_labels, "source")
     target, target_y = _finite(given.target, given.target_labels, "target")
@@ -229,7 +231,7 @@ def _finite(features: Any, labels: Any | None, domain: str) -> tuple[np.ndarray,
     x = numpy_of(features)
     y = np.full(len(x), -1) if labels is None else numpy_of(labels).astype(int)
     if x.ndim != 2 or len(x) != len(y):
-        raise ValueError(f"{domain}: features (N, D) and labels (N,) are needed, not {x.shape} and {y.shape}")
+        raise ValueError(f"{domain}: features and labels must be (N, D) and (N,), not {x.shape} and {y.shape}")
     good = np.isfinite(x).all(axis=1)
     if not good.any():
         raise ValueError(f"{domain}: no sample has finite features")
@@ -237,7 +239,7 @@ def _finite(features: Any, labels: Any | None, domain: str) -> tuple[np.ndarray,
 
 
 def _subsample(n: int, m: int, most: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Choose up to ``most`` of n + m samples, half from each domain if both have enough."""
+    """Draw up to ``most`` of n + m samples, half from each domain if both have enough."""
     take_n = min(n, max(most // 2, most - m))
     take_m = min(m, most - take_n)
     return rng.permutation(n)[:take_n], rng.permutation(m)[:take_m]
@@ -247,11 +249,12 @@ def plane_of(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """Place samples in the plane by t-SNE of their principal components.
 
     Args:
-        features: ``(N, D)``; samples with NaN or infinity are placed with the mean of the others.
-        seed: of t-SNE.
+        features: features of the samples, ``(N, D)``; those with NaN or infinity are replaced by the mean of the
+            others.
+        seed: seed of t-SNE.
 
     Returns:
-        ``(N, 2)``.
+        Positions in the plane, ``(N, 2)``.
     """
     good = np.isfinite(features).all(1)
     mean = features[good].mean(0) if good.any() else np.zeros(features.shape[1])
@@ -263,7 +266,7 @@ def _pca(features: np.ndarray, dimensions: int = 50) -> tuple[np.ndarray, float]
     centred = features - features.mean(axis=0)
     u, s, vt = np.linalg.svd(centred, full_matrices=False)
     keep = min(dimensions, len(s))
-    # The sign of a component is arbitrary: fix it by its largest weight, so that figures can be compared.
+    # the sign of a component is arbitrary; its largest weight is made positive, so that figures can be compared
     signs = np.sign(vt[np.arange(keep), np.abs(vt[:keep]).argmax(axis=1)])
     points = u[:, :keep] * s[:keep] * np.where(signs == 0, 1, signs)
     if points.shape[1] < 2:
@@ -272,7 +275,7 @@ def _pca(features: np.ndarray, dimensions: int = 50) -> tuple[np.ndarray, float]
 
 
 def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
-    """Embed by t-SNE, centred, with a root mean square distance of 1."""
+    """Embed points in the plane by t-SNE, after scaling their first component to standard deviation 1."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -281,8 +284,7 @@ def _tsne(points: np.ndarray, seed: int) -> np.ndarray:
     perplexity = min(30.0, (len(points) - 1) / 3)
     scale = points[:, 0].std() or 1.0
     tsne = TSNE(perplexity=perplexity, init="pca", max_iter=750, random_state=seed, n_jobs=1)
-    # scikit-learn would use all cores: on a shared machine that is ten times slower, and the figure would
-    # depend on their number.
+    # with all cores, scikit-learn is ten times slower on a shared machine, and the figure depends on their number
     with threadpool_limits(limits=1):
         return tsne.fit_transform((points / scale).astype(np.float32))
 
@@ -293,7 +295,7 @@ def _point_colour(colours: np.ndarray, label: int) -> tuple[float, ...]:
 
 def _scatter(ax: Axes, points: np.ndarray, order: np.ndarray, colours: Sequence[Any], is_target: np.ndarray) -> None:
     """Draw circles for the source and crosses for the target, interleaved at random."""
-    # A marker is a property of a whole scatter plot: a few slices keep the two domains interleaved.
+    # a scatter plot has a single marker, so the two domains are interleaved in a few slices
     for chunk in np.array_split(order, min(12, len(order))):
         for domain, marker, size, width in ((False, "o", 15, 0.0), (True, "x", 15, 1.0)):
             chosen = chunk[is_target[chunk] == domain]
@@ -317,7 +319,7 @@ def _name_clusters(
     class_names: Sequence[str],
     colours: np.ndarray,
 ) -> None:
-    """Label each class in the middle of its source points (of its target points if it has no others)."""
+    """Label each class in the middle of its source points, or of its target points if it has no source points."""
     from matplotlib.patheffects import withStroke
 
     places = {}
@@ -325,7 +327,7 @@ def _name_clusters(
         own = points[(labels == label) & ~is_target]
         own = own if len(own) else points[labels == label]
         if len(own):
-            # The point with the smallest median distance to its class: a mean may lie between two clusters.
+            # the point with the smallest median distance to its class, because a mean may lie between two clusters
             distance = np.linalg.norm(own[:, None] - own[None], axis=2)
             places[label] = own[np.median(distance, axis=1).argmin()]
     if not places:

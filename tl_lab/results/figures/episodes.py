@@ -1,4 +1,4 @@
-"""The figures of few-shot learning: one test episode with its predictions, and its embedding with prototypes."""
+"""The figures of few-shot learning: a test episode with its predictions, and its embedding with prototypes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,25 +13,26 @@ from tl_lab.results.figures.drawing import GREY, INK, STYLE, class_colours, nump
 
 __all__ = ["episode_answers", "episode_embedding"]
 
-_ROWS, _SUPPORT, _QUERIES = 10, 5, 8  # largest numbers of classes and of images of each
-_NAME = 22  # characters of a class's name
+_ROWS, _SUPPORT, _QUERIES = 10, 5, 8  # largest numbers of classes, and of support and query images per class
+_NAME = 22  # largest number of characters of a class name
 
 
 @matplotlib.rc_context(STYLE)
 def episode_answers(
     support: Any, queries: Any, predicted: Any, class_names: Sequence[str], title: str = "One test episode"
 ) -> Figure:
-    """Show an episode, one row per class: its support, and its queries framed in the colour of the predicted class.
+    """Draw an episode, one row per class: support images, and queries framed in the colour of the predicted class.
 
     Args:
         support: images in [0, 1], ``(N, K, C, H, W)`` with one or three channels C.
         queries: images in [0, 1], ``(N, Q, C, H, W)``.
-        predicted: class of each query, ``(N, Q)``, in 0 to N - 1; a query of row k is correct if it is k.
-        class_names: N names.
-        title: of the figure.
+        predicted: predicted class of each query, ``(N, Q)``, in 0..N - 1; that of a query in row k is correct if it is
+            k.
+        class_names: names of the N classes.
+        title: title of the figure.
 
     Returns:
-        The figure, with at most 10 classes, 5 images of each in the support and 8 queries.
+        The figure, with at most 10 classes, and 5 support images and 8 queries of each.
     """
     shown = numpy_of(support)[:_ROWS, :_SUPPORT], numpy_of(queries)[:_ROWS, :_QUERIES]
     answers = numpy_of(predicted)
@@ -51,15 +52,15 @@ def episode_answers(
                 answer = int(answers[k, place - first])
                 _image(ax, shown[1][k, place - first], colours[answer], 2.0 if answer == k else 3.2)
                 if answer != k:
-                    said = shortened(class_names[answer], _NAME // 2)
-                    ax.set_xlabel(f"≠ {said}", fontsize=6.5, color=INK, labelpad=1.5)
+                    text = shortened(class_names[answer], _NAME // 2)
+                    ax.set_xlabel(f"≠ {text}", fontsize=6.5, color=INK, labelpad=1.5)
         axes[k, 0].set_ylabel(
             shortened(class_names[k], _NAME), rotation=0, ha="right", va="center", color=INK, fontsize=8
         )
     axes[0, 0].set_title("support", fontsize=9)
     axes[0, first].set_title("queries", fontsize=9)
     right = (answers == np.arange(len(answers))[:, None]).mean()
-    figure.suptitle(f"{title}: {right:.0%} of {answers.size} queries right", x=0.01, ha="left", fontsize=10)
+    figure.suptitle(f"{title}: {right:.0%} of {answers.size} queries correct", x=0.01, ha="left", fontsize=10)
     return figure
 
 
@@ -71,17 +72,18 @@ def episode_embedding(
     class_names: Sequence[str],
     title: str = "Embedding of one test episode",
 ) -> Figure:
-    """Draw an episode's embedding on its first two principal components, with the mean of each class's support.
+    """Draw the embeddings of an episode on their first two principal components, with the prototype of each class.
 
     Args:
-        support: embeddings, ``(N, K, D)``.
-        queries: embeddings, ``(N, Q, D)``.
-        predicted: class of each query, ``(N, Q)``.
-        class_names: N names.
-        title: of the figure.
+        support: embeddings of the support, ``(N, K, D)``.
+        queries: embeddings of the queries, ``(N, Q, D)``.
+        predicted: predicted class of each query, ``(N, Q)``.
+        class_names: names of the N classes.
+        title: title of the figure.
 
     Returns:
-        The figure: prototypes as stars, support as dots, queries as crosses, misclassified ones with a ring.
+        The figure, with prototypes (means of the support) as stars, the support as dots, and queries as crosses, with a
+        ring around misclassified ones.
     """
     shots, asked, answers = (numpy_of(part) for part in (support, queries, predicted))
     ways, width = shots.shape[0], shots.shape[2]

@@ -1,4 +1,4 @@
-"""The figures of a multi-label problem: scores of each label, its errors, and co-occurrence of labels."""
+"""The figures of a multi-label problem: scores and errors of each label, and co-occurrence of labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,13 +15,13 @@ from tl_lab.results.names import readable
 
 __all__ = ["label_confusion", "label_scores", "labels_together"]
 
-_NAME = 26  # characters of a label
-_WRITTEN = 12  # largest number of labels with numbers in the cells
+_NAME = 26  # largest number of characters of a label
+_WRITTEN = 12  # largest number of labels for which cells have numbers
 _OUTCOMES = {
     "found": "#0072b2",
     "missed": "#9ecae9",
     "false alarm": "#d55e00",
-}  # of the true labels of a sample, and of the predicted ones
+}  # colours
 
 
 @matplotlib.rc_context(STYLE)
@@ -30,19 +30,20 @@ def label_scores(
 ) -> Figure:
     """Draw the scores of each label as bars next to its prevalence.
 
-    Labels keep the given order. A dashed line marks 50 % for AUROC (a
-    score without information); for the average precision this is the label's prevalence, a mark on its bar.
+    Labels keep the given order. The score of a random prediction is marked: for AUROC by a dashed line at 50 %, for the
+    average precision by a mark at the label's prevalence.
 
     Args:
-        scores: label -> metric (``auroc``, ``ap``, ...) -> value in [0, 1]; NaN where a label has one class only.
-        prevalence: label -> share of the samples that have it, or an array in the order of ``scores``.
+        scores: for each label, its metrics (``auroc``, ``ap`` ...) by name, in [0, 1]; NaN if all samples have the same
+            value of the label.
+        prevalence: share of the samples that have each label, by label, or as an array in the order of ``scores``.
         title: the tested set.
 
     Returns:
-        The figure: a panel for the scores, and one for the prevalence.
+        The figure, with one panel for the scores and one for the prevalence.
 
     Raises:
-        ValueError: there is no label, or the prevalence of one is missing.
+        ValueError: there is no label, or the prevalence of a label is missing.
     """
     shares = _by_label(list(scores), prevalence)
     metrics = list(dict.fromkeys(metric for of_label in scores.values() for metric in of_label))
@@ -80,16 +81,16 @@ def label_scores(
 
 @matplotlib.rc_context(STYLE)
 def label_confusion(true: Any, predicted: Any, names: Sequence[str], title: str = "Errors by label") -> Figure:
-    """Draw for each label the samples in which it was found, missed, or falsely predicted.
+    """Draw for each label the number of samples in which it was found, missed, or falsely predicted.
 
     Args:
-        true: whether each sample has each label, ``(N, L)``, of 0 and 1.
-        predicted: likewise.
-        names: L names.
+        true: whether each sample has each label, ``(N, L)``, with values 0 and 1.
+        predicted: whether each label is predicted for each sample, ``(N, L)``, with values 0 and 1.
+        names: names of the L labels.
         title: the tested set.
 
     Returns:
-        The figure: one row per label, in the given order, with its recall and precision.
+        The figure, with one row per label, in the given order, and its recall and precision.
 
     Raises:
         ValueError: the shapes do not match.
@@ -125,17 +126,17 @@ def label_confusion(true: Any, predicted: Any, names: Sequence[str], title: str 
 
 
 @matplotlib.rc_context(STYLE)
-def labels_together(true: Any, predicted: Any, names: Sequence[str], title: str = "Labels that go together") -> Figure:
-    """Draw how often labels co-occur, in truth and as predicted.
+def labels_together(true: Any, predicted: Any, names: Sequence[str], title: str = "Co-occurrence of labels") -> Figure:
+    """Draw how often labels co-occur, for true and for predicted labels.
 
     Args:
-        true: whether each sample has each label, ``(N, L)``, of 0 and 1.
-        predicted: likewise.
-        names: L names.
+        true: whether each sample has each label, ``(N, L)``, with values 0 and 1.
+        predicted: whether each label is predicted for each sample, ``(N, L)``, with values 0 and 1.
+        names: names of the L labels.
         title: the tested set.
 
     Returns:
-        The figure: two matrices of the share of the row's samples that also have the column's label.
+        The figure, with two matrices: the share of the samples with the row's label that also have the column's label.
 
     Raises:
         ValueError: the shapes do not match.
@@ -183,19 +184,19 @@ def _by_label(names: Sequence[str], prevalence: Mapping[str, float] | Any) -> np
         prevalence = [prevalence[name] for name in names]
     shares = numpy_of(prevalence).astype(float)
     if not names or shares.shape != (len(names),):
-        raise ValueError(f"a prevalence for each of {len(names)} labels is needed, not {shares.shape}")
+        raise ValueError(f"{len(names)} labels require a prevalence each, not an array {shares.shape}")
     return shares
 
 
 def _indicators(values: Any, names: Sequence[str]) -> np.ndarray:
     array = numpy_of(values)
     if array.ndim != 2 or array.shape[1] != len(names):
-        raise ValueError(f"indicators (N, {len(names)}) are needed, not {array.shape}")
+        raise ValueError(f"{len(names)} labels require indicators (N, {len(names)}), not {array.shape}")
     return array > 0.5
 
 
 def _conditional(labels: np.ndarray) -> np.ndarray:
-    """Return the share of the samples of each label that have each label, (L, L); NaN for a label without samples."""
+    """Return the share of the samples of each label that also have each other label, (L, L); NaN without samples."""
     together = labels.T.astype(float) @ labels
     own = np.diag(together)[:, None]
     return np.divide(together, own, out=np.full(together.shape, np.nan), where=own > 0)

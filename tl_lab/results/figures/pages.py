@@ -1,4 +1,4 @@
-"""The figure of a page: its words at their positions, with the predicted fields."""
+"""The figure of pages: words at their positions, with predicted and true fields."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from tl_lab.results.figures.drawing import GREY, INK, STYLE, class_colours, shor
 __all__ = ["tagged_pages"]
 
 _PAGES = 3  # largest number of pages
-_WORD = 18  # characters of a word
+_WORD = 18  # largest number of characters of a word
 
 
 @matplotlib.rc_context(STYLE)
@@ -20,16 +20,16 @@ def tagged_pages(
     predicted: Sequence[Sequence[str]],
     true: Sequence[Sequence[str]],
     kinds: Sequence[str],
-    title: str = "Fields that were found",
+    title: str = "Predicted fields",
 ) -> Figure:
-    """Draw pages: boxes filled in the colour of the predicted field, framed in that of the true one.
+    """Draw pages, with boxes filled in the colour of the predicted field and framed in the colour of the true field.
 
     Args:
-        pages: words, and their boxes (left, top, right, bottom in 0..1000), of each.
-        predicted: the field of each word; empty for none.
-        true: likewise.
+        pages: words of each page, and their boxes (left, top, right, bottom in 0..1000).
+        predicted: predicted field of each word; empty for none.
+        true: true field of each word; empty for none.
         kinds: names of the fields.
-        title: of the figure.
+        title: title of the figure.
 
     Returns:
         The figure, with at most three pages.
@@ -39,10 +39,10 @@ def tagged_pages(
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
     colours = dict(zip(kinds, class_colours(len(kinds)), strict=True))
     for ax, ((words, boxes), ours, theirs) in zip(axes, shown, strict=True):
-        for word, box, said, truth in zip(words, boxes, ours, theirs, strict=False):
+        for word, box, field, truth in zip(words, boxes, ours, theirs, strict=False):
             left, top, right, bottom = box
-            if said:
-                ax.add_patch(Rectangle((left, top), right - left, bottom - top, color=colours[said], alpha=0.35, lw=0))
+            if field:
+                ax.add_patch(Rectangle((left, top), right - left, bottom - top, color=colours[field], alpha=0.35, lw=0))
             if truth:
                 ax.add_patch(
                     Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colours[truth], lw=1.2)

@@ -1,4 +1,4 @@
-"""The curve of a learning-rate range test."""
+"""The figure of a learning-rate range test."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,9 @@ def rate_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Sequen
     """Draw the loss over the learning rates of a range test.
 
     Args:
-        rates: in ascending order, (N,).
-        losses: before the update at each, (N,).
-        smoothed: the smoothed losses, from which the rate was chosen, (N,).
+        rates: learning rates in ascending order, (N,).
+        losses: loss before the update at each rate, (N,).
+        smoothed: smoothed losses, from which the rate was chosen, (N,).
         chosen: the chosen learning rate.
 
     Returns:
@@ -28,7 +28,7 @@ def rate_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Sequen
     ax.plot(rates, losses, color=SOURCE, alpha=0.35, lw=1.0)
     ax.plot(rates, smoothed, color=SOURCE)
     ax.set_xscale("log")
-    # a loss that diverges at the end would flatten the rest
+    # a diverging loss at the end would flatten the rest of the curve
     low, first = min(smoothed), smoothed[0]
     ax.set_ylim(top=min(max(losses), first + 1.5 * max(first - low, 1e-12)))
     ax.axvline(chosen, color=GREY, lw=0.9, ls="--")
@@ -36,7 +36,7 @@ def rate_curve(rates: Sequence[float], losses: Sequence[float], smoothed: Sequen
         f"chosen: {chosen:g}", (chosen, 1.0), xycoords=("data", "axes fraction"), xytext=(4, -10),
         textcoords="offset points", color=GREY,
     )  # fmt: skip
-    ax.set_title("Loss of the first updates while the learning rate grows")
+    ax.set_title("Loss during the first updates, with growing learning rate")
     ax.set_xlabel("learning rate (of the head)")
     ax.set_ylabel("loss")
     return figure

@@ -25,25 +25,25 @@ def prediction_scatter(
 ) -> Figure:
     """Draw predictions against true values with the line of equality, and residuals against predictions.
 
-    Up to 2,000 samples are drawn as points, more as density. Residuals (predicted minus true) are drawn with their
-    mean and, by deciles of the predictions, the middle 80 % between thin lines.
+    Up to 2,000 samples are drawn as points, more samples as a density. With 100 samples or more, the panel of residuals
+    (predicted minus true) has their median and the middle 80 %, by deciles of the predictions.
 
     Args:
-        true: values in their own units, ``(N,)`` or ``(N, D)``.
-        predicted: likewise; samples with a value that is not finite are left out.
-        names: D names of the outputs.
-        units: D units for the axes; empty: none.
+        true: true values in their own units, ``(N,)`` or ``(N, D)``.
+        predicted: predicted values, of the same shape; samples with a value that is not finite are omitted.
+        names: names of the D outputs.
+        units: units of the D outputs for the axes; empty for no units.
         title: the tested set.
 
     Returns:
-        The figure: a row for each of the first four outputs.
+        The figure, with one row for each of the first four outputs.
 
     Raises:
         ValueError: the shapes differ, the number of names differs from that of the outputs, or no value is finite.
     """
     y, p = (_columns(values) for values in (true, predicted))
     if y.shape != p.shape or y.shape[1] != len(names) or len(units) not in (0, len(names)):
-        raise ValueError(f"true and predicted values of {len(names)} outputs are needed, not {y.shape} and {p.shape}")
+        raise ValueError(f"{len(names)} outputs require as many columns of values, not {y.shape} and {p.shape}")
     kept = np.isfinite(y).all(axis=1) & np.isfinite(p).all(axis=1)
     if not kept.any():
         raise ValueError("no sample has a finite true value and a finite prediction")

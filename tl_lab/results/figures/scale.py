@@ -1,4 +1,4 @@
-"""The figure of what appears with a model's size."""
+"""The figure of scores by model size."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ __all__ = ["scale_figure"]
 
 @matplotlib.rc_context(STYLE)
 def scale_figure(found: Sequence[OfSize]) -> Figure:
-    """Draw accuracy against the number of parameters, with one line per set of prompts, and the accuracy of guessing.
+    """Draw accuracy against the number of parameters, with one line per set of prompts, and the accuracy of chance.
 
     Args:
-        found: as :func:`tl_lab.results.tables.scale.find_scale` gives them.
+        found: rows as returned by :func:`tl_lab.results.tables.scale.find_scale`.
 
     Returns:
-        The figure; the axis of parameters is logarithmic. Hollow points are those whose interval includes chance.
+        The figure; the axis of parameters is logarithmic. Points whose interval includes chance are hollow.
     """
     figure = Figure(figsize=(7.2, 3.9), layout="constrained")
     ax = figure.subplots()
@@ -30,7 +30,7 @@ def scale_figure(found: Sequence[OfSize]) -> Figure:
     ways, lines = list(dict.fromkeys(each.way for each in found)), []
     for number, (way, colour) in enumerate(zip(ways, class_colours(len(ways)), strict=True)):
         own = [each for each in found if each.way == way]
-        beside = 1 + 0.02 * (number - (len(ways) - 1) / 2)  # intervals of models of one size stand side by side
+        beside = 1 + 0.02 * (number - (len(ways) - 1) / 2)  # separates the intervals of models of the same size
         x = beside * np.array([each.parameters for each in own])
         y = 100 * np.array([each.acc for each in own])
         lines += ax.plot(x, y, "-", color=colour)

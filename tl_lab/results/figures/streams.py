@@ -1,4 +1,4 @@
-"""The figures of streams of tasks: pure functions from the scores of tasks to matplotlib figures."""
+"""The figures of task streams."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["accuracy_matrix_figure", "mean_so_far", "task_accuracy_curves", "trade_off_figure"]
 
-_GAP = 0.25  # between the row before training and the others, in cells
+_GAP = 0.25  # gap between the row before training and the other rows, in cells
 _ENDS = ("last low", "last high", "earlier low", "earlier high")
-_MANY_TASKS = 10  # above this number, cells have no decimals
+_MANY_TASKS = 10  # cells have no decimals if there are more tasks
 
 
 def mean_so_far(matrix: Any) -> np.ndarray:
@@ -44,7 +44,7 @@ def mean_so_far(matrix: Any) -> np.ndarray:
         matrix: accuracies, (T+1, T), row 0 before training; NaN where undefined.
 
     Returns:
-        (T+1,); NaN if no task was trained, or one of them was not measured.
+        The means, (T+1,); NaN if no task was trained yet, or one of these tasks was not measured.
     """
     accuracies = numpy_of(matrix).astype(float)
     return np.array([np.nan, *(accuracies[learned, :learned].mean() for learned in range(1, len(accuracies)))])
@@ -52,20 +52,20 @@ def mean_so_far(matrix: Any) -> np.ndarray:
 
 @matplotlib.rc_context(STYLE)
 def accuracy_matrix_figure(matrix: Any, task_names: Sequence[str], title: str = "", metric: str = ASSUMED) -> Figure:
-    """Draw the main metric of each task before training and after each task; shares in per cent.
+    """Draw the main metric of each task before training and after each task; shares are in per cent.
 
-    Shares are tinted from 0 to 1. Other metrics where more is better are blue above 0 and red below, fully so from
-    1 on (an R² of 0 is a constant prediction of the mean); errors are tinted from 0 to the largest.
+    The colour scale of shares is from 0 to 1, that of errors from 0 to the largest error. Other metrics are blue above
+    0 and red below 0, with the darkest colour from 1 and -1 on (an R² of 0 is a constant prediction of the mean).
 
-    The task just trained is bold, undefined cells are blank, rows without any number are omitted:
-    if only the last row is defined, all tasks were trained at once. To the right of each row is its mean over the tasks
-    trained so far.
+    The value of the task just trained is bold, undefined cells are blank, and rows without values are omitted. If only
+    the last row is defined, all tasks were trained together. The mean over the tasks trained so far is to the right of
+    each row.
 
     Args:
         matrix: values, (T+1, T): row 0 before training, row i after task i; NaN where undefined.
-        task_names: T names.
-        title: the measured quantity; empty: the metric's name.
-        metric: the metric of the values.
+        task_names: names of the T tasks.
+        title: the measured quantity; empty for the metric's name.
+        metric: name of the metric.
 
     Returns:
         The figure.
@@ -117,13 +117,13 @@ def accuracy_matrix_figure(matrix: Any, task_names: Sequence[str], title: str = 
 def task_accuracy_curves(matrix: Any, task_names: Sequence[str], title: str = "", metric: str = ASSUMED) -> Figure:
     """Draw the main metric of each task over the stream, and its mean over the tasks trained so far.
 
-    A task's line is light until the task is trained, which a dot marks; it is labelled at its end.
+    The line of a task is light until the task is trained, which a dot marks. Lines are labelled at their ends.
 
     Args:
         matrix: values, (T+1, T): row 0 before training, row i after task i; NaN where undefined.
-        task_names: T names.
-        title: the measured quantity; empty: the metric's name.
-        metric: the metric of the values.
+        task_names: names of the T tasks.
+        title: the measured quantity; empty for the metric's name.
+        metric: name of the metric.
 
     Returns:
         The figure.
@@ -167,11 +167,11 @@ def task_accuracy_curves(matrix: Any, task_names: Sequence[str], title: str = ""
 def trade_off_figure(points: "pd.DataFrame", confidence: float = 0.95) -> Figure:
     """Draw the score of settings on the last task of a stream against the mean over the earlier tasks.
 
-    Each setting is a point with intervals in both directions. Settings that differ in one number are joined in its
-    order; their points show the number, and the name of the line is below.
+    Each setting is a point with intervals in both directions. Settings that differ in one number are joined by a line,
+    sorted by the number; their points are labelled with the number, and the legend names the line.
 
     Args:
-        points: as returned by :func:`tl_lab.results.tables.trade_off.trade_off`.
+        points: table as returned by :func:`tl_lab.results.tables.trade_off.trade_off`.
         confidence: level of the intervals, for the label.
 
     Returns:
@@ -206,9 +206,9 @@ def trade_off_figure(points: "pd.DataFrame", confidence: float = 0.95) -> Figure
     for axis in ("x", "y"):
         keep_within(ax, (scale * lowest, scale * highest), axis)
     _label_points(ax, labels)
-    ax.set_title("The last task against the tasks before it")
+    ax.set_title("Last task against earlier tasks")
     ax.set_xlabel(_with_unit(f"{words} on the last task", metric))
-    ax.set_ylabel(_with_unit(f"mean {words} on the tasks before it", metric))
+    ax.set_ylabel(_with_unit(f"mean {words} on the earlier tasks", metric))
     bars = Line2D([], [], color=GREY, lw=1.0, label=f"{confidence:.0%} interval over seeds")
     figure.legend(handles=[*joined, bars], loc="outside lower left", fontsize=8, labelcolor=GREY)
     return figure
@@ -242,12 +242,12 @@ def _label_points(ax: Axes, labels: Sequence[tuple[float, float, str, Any]]) -> 
 def _checked(matrix: Any, task_names: Sequence[str]) -> np.ndarray:
     accuracies, count = numpy_of(matrix).astype(float), len(task_names)
     if accuracies.shape != (count + 1, count):
-        raise ValueError(f"{count} tasks need a matrix ({count + 1}, {count}), not {accuracies.shape}")
+        raise ValueError(f"{count} tasks require a matrix ({count + 1}, {count}), not {accuracies.shape}")
     return accuracies
 
 
 def _task_colours(count: int) -> list[Any]:
-    """The palette without black, which is for the mean; for more tasks a rainbow in their order."""
+    """Return the palette without black, which is the colour of the mean; for more tasks, colours of a rainbow."""
     few = PALETTE[:-1]
     return list(few[:count] if count <= len(few) else matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, count)))
 

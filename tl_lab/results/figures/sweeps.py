@@ -1,4 +1,4 @@
-"""The figures of a sweep: settings with intervals, curves over seeds, ranks over data sets, scores by labels.
+"""The figures of a sweep: settings with intervals, learning curves, ranks over data sets, and scores by labels.
 
 This module does not import torch.
 """
@@ -40,13 +40,13 @@ __all__ = ["budgets_figure", "curves_figure", "parameters_figure", "ranks_figure
 def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
     """Draw learning curves: the mean over seeds, with a band of one standard deviation on either side.
 
-    With two seeds, the band spans both.
+    With two seeds, the band covers the range of both.
 
     Args:
-        curves: metric -> setting -> curve, one panel per metric.
+        curves: for each metric, which has its own panel, the curve of each setting by its name.
 
     Returns:
-        The figure; settings have the same colours in all panels, and are named below.
+        The figure; settings have the same colours in all panels, and a legend below.
     """
     settings = list(dict.fromkeys(setting for panel in curves.values() for setting in panel))
     colours = dict(zip(settings, class_colours(len(settings)), strict=True))
@@ -76,10 +76,10 @@ def ranks_figure(ranking: Ranking) -> Figure:
     """Draw methods by mean rank; a bar joins methods without a significant difference (Demsar, JMLR 2006, figure 1).
 
     Args:
-        ranking: of at least two methods.
+        ranking: ranking of at least two methods.
 
     Returns:
-        The figure, the best method on the left.
+        The figure, with the best method on the left.
     """
     count = len(ranking.methods)
     groups = ranking.alike()
@@ -115,11 +115,11 @@ def ranks_figure(ranking: Ranking) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
-    """Draw the main metric against the number of labels, one line per way of learning, with intervals over seeds.
+    """Draw the main metric against the number of labels, with one line per way of training, and intervals over seeds.
 
     Args:
-        metric: the main metric's name.
-        budgets: as returned by :func:`tl_lab.results.tables.label_budgets.find_budgets`.
+        metric: name of the main metric.
+        budgets: rows as returned by :func:`tl_lab.results.tables.label_budgets.find_budgets`.
 
     Returns:
         The figure; the axis of labels is logarithmic.
@@ -144,7 +144,7 @@ def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: names.get(round(x), "")))
     ax.minorticks_off()
     _keep_possible(ax, metric, np.array([budget.mean for budget in budgets]))
-    ax.set_xlabel("labels of the training set")
+    ax.set_xlabel("labels in the training set")
     ax.set_title(heading(metric))
     name_lines(ax, lines, [shortened(way.replace("strategy=", ""), 44) for way in ways], 3.2)
     return figure
@@ -152,7 +152,7 @@ def budgets_figure(metric: str, budgets: Sequence[Budget]) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def parameters_figure(table: "pd.DataFrame", metric: str) -> Figure:
-    """Draw the main metric against the number of trainable parameters, one point per setting with its interval.
+    """Draw the main metric against the number of trainable parameters, with one point and interval per setting.
 
     Args:
         table: one row per setting, with the columns ``setting``, ``parameters``, ``<metric> mean``, ``<metric> ci95``
@@ -183,7 +183,7 @@ def parameters_figure(table: "pd.DataFrame", metric: str) -> Figure:
 
 
 def _name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> None:
-    """Label each point, with labels moved vertically where they would overlap."""
+    """Label each point, and move labels vertically that would overlap."""
     ax.set_xlim(ax.get_xlim())  # fixes the limits, which matplotlib computes lazily
     ax.set_ylim(ax.get_ylim())
     to_axes = ax.transScale + ax.transLimits
@@ -202,17 +202,18 @@ def _name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str]) -
 def settings_intervals(
     summary: "pd.DataFrame", metrics: Sequence[str], seeds: "pd.DataFrame | None" = None, confidence: float = 0.95
 ) -> Figure:
-    """Draw the settings of a sweep, one row each: mean, confidence interval and single seeds.
+    """Draw the settings of a sweep, one row each, with mean, confidence interval and single seeds.
 
     Args:
         summary: one row per setting, with the columns ``setting``, ``n``, ``<metric> mean``, ``<metric> ci95`` and, for
             two seeds, ``<metric> low`` and ``<metric> high`` of :func:`tl_lab.results.tables.summarising.summarise`.
         metrics: names of the metrics to draw, one panel each.
-        seeds: one row per run with the columns ``setting`` and the metrics, drawn as small light dots; None: none.
+        seeds: one row per run, with the columns ``setting`` and the metrics, drawn as small light dots; None to draw no
+            single seeds.
         confidence: level of the intervals, for the label.
 
     Returns:
-        The figure, settings from top to bottom in the order of ``summary``.
+        The figure, with settings from top to bottom in the order of ``summary``.
     """
     settings = [shortened(str(name), 60) for name in summary["setting"]]
     rows = np.arange(len(settings))

@@ -1,4 +1,4 @@
-"""Texts as points of the plane, which a page shows when the reader points at them."""
+"""Texts as points in the plane; on a page, a point displays its text under the pointer."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,22 +17,22 @@ from tl_lab.results.folder.files import write_json
 __all__ = ["TITLES", "TextPoints", "read_points", "text_points", "texts_figure", "write_points"]
 
 TITLES = "point_titles"
-"""Attribute of a scatter plot: the text of each of its points."""
+"""Name of the attribute of a scatter plot that holds the text of each of its points."""
 _FILE = "texts.json"
-_LENGTH = 160  # characters of a text
+_LENGTH = 160  # largest number of characters of a text
 _COLUMNS = 2
 
 
 class TextPoints(NamedTuple):
-    """Texts of a test set, where a network's features place them.
+    """Texts of a test set, placed by a network's features.
 
     Attributes:
-        points: ``(N, 2)``.
-        labels: numbers of groups, ``(N,)``.
-        texts: the beginnings of N texts.
-        groups: their names.
+        points: positions in the plane, ``(N, 2)``.
+        labels: number of each text's group, ``(N,)``.
+        texts: beginnings of the N texts.
+        groups: names of the groups.
         grouping: kind of groups: class, combination of labels or range of values.
-        answers: predictions as text, N or none.
+        answers: predictions for the N texts, as text; empty if there are none.
     """
 
     points: list[list[float]]
@@ -55,13 +55,13 @@ def text_points(
     """Place texts in the plane by t-SNE of their features.
 
     Args:
-        features: ``(N, D)``.
-        labels: numbers of groups, ``(N,)``.
+        features: features of the texts, ``(N, D)``.
+        labels: number of each text's group, ``(N,)``.
         texts: N texts, or pairs of texts.
         groups: names of the groups.
         grouping: kind of groups.
-        answers: predictions as text, N or none.
-        seed: of t-SNE.
+        answers: predictions for the N texts, as text; empty if there are none.
+        seed: seed of t-SNE.
     """
     places = plane_of(np.asarray(features, dtype=np.float64), seed)
     sides = ((one,) if isinstance(one, str) else one for one in texts)
@@ -76,7 +76,7 @@ def write_points(found: TextPoints, folder: Path) -> Path:
 
 
 def read_points(folder: Path) -> TextPoints | None:
-    """Read the points that :func:`write_points` wrote; None if there are none that can be read."""
+    """Read the points that :func:`write_points` wrote; None if the file is missing or invalid."""
     try:
         content = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         found = TextPoints(**content)
@@ -88,7 +88,7 @@ def read_points(folder: Path) -> TextPoints | None:
 
 @matplotlib.rc_context(STYLE)
 def texts_figure(runs: Mapping[str, TextPoints]) -> Figure:
-    """Draw the texts of each run as points, coloured by group; each point carries its text for a page.
+    """Draw the texts of each run as points, coloured by group; the points keep their texts for display on a page.
 
     Args:
         runs: points by heading.

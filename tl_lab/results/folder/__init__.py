@@ -1,1 +1,1 @@
-"""The files of a run's folder: written atomically, and read."""
+"""Writing and reading of the files in a run's folder; all are written atomically."""

@@ -1,4 +1,4 @@
-"""The main metric of each task of a stream over time, as a CSV file."""
+"""Write the main metric of each task of a stream over time to a CSV file."""
 
 import csv
 import io
@@ -18,9 +18,9 @@ def write_accuracy_matrix(path: str | Path, matrix: Sequence[Sequence[float]], t
 
     Args:
         path: the file; it is written atomically.
-        matrix: values of the main metric (accuracies, R²), T + 1 rows of T: before training, then after each
-            task; NaN where not measured, which leaves the cell empty.
-        task_names: T names.
+        matrix: values of the main metric (accuracies, R²), ``(T + 1, T)``: before training, then after each
+            task; NaN for values that were not measured, whose cells are empty.
+        task_names: names of the T tasks.
 
     Returns:
         The path.

@@ -1,4 +1,4 @@
-"""The accuracy of each test episode, as a CSV file; methods with the same seed are tested on the same episodes."""
+"""Write the accuracy of each test episode to a CSV file; runs with the same seed are tested on the same episodes."""
 
 import csv
 import io
@@ -11,11 +11,11 @@ __all__ = ["write_episodes"]
 
 
 def write_episodes(path: str | Path, accuracies: Mapping[str, Iterable[float]]) -> Path:
-    """Write accuracies as CSV with the columns ``set``, ``episode``, counted from 0, and ``acc``, a share in [0, 1].
+    """Write accuracies as CSV with the columns ``set``, ``episode`` (counted from 0) and ``acc`` (a share in [0, 1]).
 
     Args:
         path: the file; it is written atomically.
-        accuracies: of each set's episodes, in their order.
+        accuracies: accuracies of the episodes of each set, in order, by the name of the set.
 
     Returns:
         The path.

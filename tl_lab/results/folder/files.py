@@ -1,4 +1,4 @@
-"""Files that are written atomically."""
+"""Write files atomically, and read ``results.json``."""
 
 import glob
 import json
@@ -20,7 +20,7 @@ __all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "remove_leftovers", "re
 RESULTS = "results.json"
 _LEFTOVER = re.compile(r"\..+\.(?P<process>\d+)-[0-9a-f]{8}(\.\w+)?")
 SCHEMA = 1
-# types of values used by other commands; null if unknown
+# types of the values that other commands use; null is always allowed
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "status": str, "metrics": dict, "parameters": dict, "sizes": dict, "versions": dict, "protocol": dict,
     "choices": dict, "selection": list, "duration_s": (int, float), "seed": int, "objective": (int, float),
@@ -29,13 +29,13 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path next to ``path``, which it replaces when the block succeeds.
+    """Yield a temporary path in the same folder, whose file replaces ``path`` when the block succeeds.
 
-    The file is flushed to the disk before it is renamed, so that neither a kill nor a power cut leaves a partial
-    file. If the block raises, the temporary file is removed and an earlier file at ``path`` is left unchanged.
+    The file is flushed to disk before it is renamed, so that neither a kill nor a power failure leaves a partial file.
+    If the block raises, the temporary file is removed and an earlier file at ``path`` is left unchanged.
 
     Args:
-        path: the file to write; missing folders are created.
+        path: file to write; missing folders are created.
 
     Yields:
         The path to write to, with the same suffix as ``path``.
@@ -45,7 +45,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     remove_leftovers(path.parent, path.stem)
-    # Without tempfile: the file must get the permissions of any new file.
+    # tempfile is not used, because the file must have the usual permissions of a new file
     beside = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +68,8 @@ def remove_leftovers(folder: Path, stem: str | None = None) -> None:
     """Remove the temporary files of processes that were killed while writing.
 
     Args:
-        folder: their folder; its sub-folders are searched only for a whole run (no ``stem``).
-        stem: of the file that was being written; None for any.
+        folder: folder of the files; sub-folders are searched only if ``stem`` is None.
+        stem: stem of the file that was being written; None for all files.
     """
     found = folder.glob(f".{glob.escape(stem)}.*-*") if stem is not None else folder.rglob(".*-*")
     for path in found:
@@ -80,7 +80,7 @@ def remove_leftovers(folder: Path, stem: str | None = None) -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process of this machine is alive; True for processes of other machines, whose state is unknown."""
+    """Whether a process may be alive: unknown states (other users, numbers that are invalid here) count as alive."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -95,7 +95,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
     Args:
         path: the file; missing folders are created.
-        text: the content, written without translation of line ends.
+        text: the content; line ends are not translated.
 
     Returns:
         The path.
@@ -120,7 +120,7 @@ def write_json(path: str | Path, obj: Any) -> Path:
 
     Raises:
         UserError: the file cannot be written; an earlier one is left unchanged.
-        TypeError: the object contains something that JSON cannot represent.
+        TypeError: the object contains a value that JSON cannot represent.
     """
     return write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -128,18 +128,18 @@ def write_json(path: str | Path, obj: Any) -> Path:
 def plain(obj: Any) -> Any:
     """Convert an object to values of strict JSON.
 
-    Mappings (including OmegaConf's), sequences and sets are converted recursively; numbers, arrays and tensors of numpy
-    and torch become numbers and lists, paths become strings. NaN and infinities become None: strict JSON cannot
-    represent them, and readers in other languages would fail.
+    Mappings (including OmegaConf's), sequences and sets are converted recursively. Numbers, arrays and tensors of numpy
+    and torch become numbers and lists, and paths become strings. NaN and infinities become None, because strict JSON
+    cannot represent them, and readers in other languages would fail.
 
     Args:
         obj: the object.
 
     Returns:
-        Dictionaries, lists, str, int, float, bool and None only.
+        Only dictionaries, lists, str, int, float, bool and None.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: the object, or a part of it, has another type.
     """
     if obj is None or isinstance(obj, bool):
         return obj
@@ -163,7 +163,7 @@ def plain(obj: Any) -> Any:
 
 
 def read_results(run_dir: str | Path) -> dict[str, Any]:
-    """Read a run's ``results.json``; metrics that it describes become known to tables.
+    """Read a run's ``results.json``, and make the metrics that it describes known to tables.
 
     Args:
         run_dir: the run's folder.
@@ -172,7 +172,7 @@ def read_results(run_dir: str | Path) -> dict[str, Any]:
         The content.
 
     Raises:
-        UserError: the folder or the file is missing, damaged, or of a newer schema.
+        UserError: the folder or the file is missing, or the file is damaged or of a newer schema.
     """
     path = Path(run_dir) / RESULTS
     if not path.parent.is_dir():
@@ -192,7 +192,7 @@ def read_results(run_dir: str | Path) -> dict[str, Any]:
     schema = content.get("schema", SCHEMA)
     if not isinstance(schema, int) or schema > SCHEMA:
         raise UserError(
-            f"{path} has schema {schema!r}, this version reads up to {SCHEMA}: read it with a newer tl_lab."
+            f"{path} has schema {schema!r}, but this version reads at most {SCHEMA}: read it with a newer tl_lab."
         )
     for name, kind in _KINDS.items():
         if content.get(name) is not None and not isinstance(content[name], kind):

@@ -1,4 +1,4 @@
-"""A lock on a folder, for one process at a time."""
+"""Lock a folder, so that one process at a time works in it."""
 
 import fcntl
 import os
@@ -15,15 +15,16 @@ _held: dict[tuple[int, int], int] = {}  # device and inode of the folders that t
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Lock a run's folder during a block; the system releases the lock when the process ends, for whatever reason.
+    """Lock a run's folder during a block; the system releases the lock when the process ends, even if it is killed.
 
-    Forked processes do not hold the lock: workers that outlive a killed run by seconds would keep others out.
+    Forked processes do not hold the lock, because workers may outlive a killed run by seconds and would block other
+    processes.
 
     The folder itself is locked, so that no lock file remains. On file systems without locks, nothing is locked. Within
-    a block, the process that holds the lock may lock the folder again.
+    the block, the same process may lock the folder again.
 
     Args:
-        folder: must exist.
+        folder: an existing folder.
 
     Raises:
         UserError: another process has locked it.
@@ -42,7 +43,7 @@ def held(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         os.close(descriptor)
         raise UserError(
-            f"another process is working in {str(folder)!r}: wait until it has ended, or name another folder"
+            f"another process is working in {str(folder)!r}: wait until it has ended, or choose another folder"
         ) from None
     except OSError:  # a file system without locks
         pass

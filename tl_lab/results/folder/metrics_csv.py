@@ -24,7 +24,7 @@ _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 
 
 class RowsBeforeCheckpoints(Callback):
-    """Writes the rows of all loggers before each checkpoint: a resumed run does not log again what precedes it."""
+    """Makes all loggers write before each checkpoint, because a resumed run logs only what follows the checkpoint."""
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -35,26 +35,26 @@ class RowsBeforeCheckpoints(Callback):
                 logger.flush()
             else:
                 logger.save()
-            if isinstance(logger, TensorBoardLogger):  # its events wait in memory for up to two minutes
+            if isinstance(logger, TensorBoardLogger):  # it keeps events in memory for up to two minutes
                 logger.experiment.flush()
 
 
 class MetricsCsv(Logger):
-    """Write every logged metric to one CSV file: one row per step, one column per metric.
+    """Writes every logged metric to one CSV file, with one row per step and one column per metric.
 
-    Metrics of training and validation at the same step share a row; a cell is empty if nothing was logged. The
-    file is replaced as a whole: at the end, before and after each checkpoint, and every few seconds in between. In a
-    distributed run, only the first process reads and writes.
+    Metrics of training and validation at the same step share a row; a cell is empty if nothing was logged. The whole
+    file is replaced at the end, before and after each checkpoint, and every few seconds in between. In a distributed
+    run, only the first process reads and writes.
 
     Args:
         path: the file, for example ``<run folder>/metrics.csv``.
-        resume_step: None for a new file. After an interruption, the last step (as in the ``step``
-            column) before the checkpoint: rows up to this step are kept, later ones are dropped, because they
-            will be logged again. -1 drops all.
-        every_s: seconds between two writes of the file while training, >= 0.
+        resume_step: None for a new file. For a resumed run, the last step before the checkpoint (in the ``step``
+            column): rows up to this step are kept, and later ones are dropped, because they will be logged again; -1
+            drops all rows.
+        every_s: seconds between two writes of the file during training, >= 0.
 
     Raises:
-        UserError: the file exists and no ``resume_step`` was given, or it cannot be read.
+        UserError: the file exists and ``resume_step`` is None, or the file cannot be read.
     """
 
     def __init__(self, path: str | Path, resume_step: int | None = None, every_s: float = 5.0) -> None:
@@ -71,12 +71,12 @@ class MetricsCsv(Logger):
 
     @property
     def name(self) -> str:
-        """Empty: Lightning's default checkpoint folder is then ``<run folder>/checkpoints``."""
+        """Empty, so that Lightning's default checkpoint folder is ``<run folder>/checkpoints``."""
         return ""
 
     @property
     def version(self) -> str:
-        """Empty, like the name."""
+        """Empty for the same reason as the name."""
         return ""
 
     @property
@@ -91,15 +91,15 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the configuration is stored in a separate file."""
+        """Do nothing, because the configuration is stored in a separate file."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Merge metrics into the row of their step; a later value of the same metric replaces an earlier one.
 
         Args:
-            metrics: name -> number; ``epoch`` is a separate column.
-            step: optimisation step; None stands for the latest step.
+            metrics: value of each metric by name; ``epoch`` is a separate column.
+            step: optimisation step; None for the latest step.
         """
         if step is None:
             step = max(self._rows, default=0)
@@ -112,7 +112,7 @@ class MetricsCsv(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Write the file if it has not been written for a while (Lightning calls this after each logging)."""
-        # A long table takes longer to write; limit writing to about two per cent of the time.
+        # a long table takes longer to write, so writing is limited to about two per cent of the time
         pause = max(self.every_s, 50 * self._write_cost)
         if self._checkpointed or time.monotonic() - self._last_write >= pause:
             self.flush()
@@ -135,14 +135,14 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the remaining rows, whatever the outcome of the run."""
+        """Write the remaining rows, whether the run succeeds or fails."""
         self.flush()
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """Write the file: a resumed run does not log again what precedes the checkpoint."""
+        """Write the file, because a resumed run logs only what follows the checkpoint."""
         self.flush()
-        # Lightning logs the epoch's training metrics just after the checkpoint at the end of the epoch.
+        # Lightning logs the training metrics of an epoch just after the checkpoint at its end
         self._checkpointed = True
 
     def _text(self) -> str:
@@ -167,10 +167,12 @@ class MetricsCsv(Logger):
                     if step <= resume_step:
                         self._rows[step] = _numbers(row)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.path} cannot be read ({error!r}): move it away to continue without it.") from error
+            raise UserError(
+                f"{self.path} cannot be read ({error!r}): move it to another folder to continue without it."
+            ) from error
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, float]:
-    """Read a row's filled cells; integer keys come first."""
+    """Read the non-empty cells of a row; epoch and step come first, as integers."""
     keys = {key: int(row[key]) for key in _KEYS if row.get(key)}
     return keys | {name: float(cell) for name, cell in row.items() if name not in _KEYS and cell != ""}

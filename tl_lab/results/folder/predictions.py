@@ -1,4 +1,4 @@
-"""Paths of prediction files: a separate file for each set of inputs."""
+"""Paths of prediction files, with one file for each set of inputs."""
 
 import json
 from collections.abc import Sequence
@@ -12,20 +12,21 @@ from tl_lab.texts import one_line
 __all__ = ["INDEX", "predictions_path"]
 
 INDEX = ".inputs.json"
-"""File in the folder of predictions that lists the inputs of each file."""
+"""File in the folder of predictions that lists the inputs of each prediction file."""
 
 
 def predictions_path(run: str | Path, inputs: Sequence[str | Path]) -> Path:
     """Choose the file for predictions: ``<run>/predictions/<name of the inputs>.csv``.
 
-    The same inputs get the same file; if two folders have the same name, the second gets ``<name>-2.csv``.
+    The same inputs always get the same file. If two folders of inputs have the same name, the second gets
+    ``<name>-2.csv``.
 
     Args:
         run: the run's folder.
         inputs: folders or files, at least one; the first one names the file.
     """
     places, folder = [Path(one).resolve() for one in inputs], Path(run) / "predictions"
-    first, told = places[0], "\n".join(one_line(str(place)) for place in places)
+    first, listing = places[0], "\n".join(one_line(str(place)) for place in places)
     name = one_line(first.stem if first.suffix.lower() == ".csv" and not first.is_dir() else first.name) or "all"
     name += f"_and_{len(places) - 1}_more" if len(places) > 1 else ""
     written: dict[str, Any] = {}
@@ -33,8 +34,8 @@ def predictions_path(run: str | Path, inputs: Sequence[str | Path]) -> Path:
         content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         written = content if isinstance(content, dict) else {}
     number, own = 1, f"{name}.csv"
-    while written.get(own, told) != told:
+    while written.get(own, listing) != listing:
         number += 1
         own = f"{name}-{number}.csv"
-    write_json(folder / INDEX, written | {own: told})
+    write_json(folder / INDEX, written | {own: listing})
     return folder / own

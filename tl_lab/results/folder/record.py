@@ -1,4 +1,4 @@
-"""The run's ``results.json`` during the run."""
+"""Update a run's ``results.json`` during the run."""
 
 import contextlib
 import functools
@@ -23,12 +23,12 @@ _PACKAGES = ("tl_lab", "torch", "pytorch-lightning", "hydra-core", "torchmetrics
 
 
 class Record:
-    """The record of a run, written at its start, its end and its failure.
+    """The record of a run, which is written when the run starts, ends or fails.
 
     Args:
         folder: the run's folder.
-        writes: whether this process writes; of several processes only the first does.
-        resumed: load the record of an interrupted run.
+        writes: whether this process writes the file; of several processes, only the first one does.
+        resumed: whether to load the record of an interrupted run.
     """
 
     def __init__(self, folder: Path, writes: bool = True, resumed: bool = False) -> None:
@@ -44,17 +44,17 @@ class Record:
         return self.content.get("status") == "completed"
 
     def start(self, **facts: Any) -> None:
-        """Record the start of the run, with versions and commit."""
+        """Record the start of the run, with versions and git commit."""
         self.update(status="running", error=None, versions=dict(_versions()), git_commit=git_commit(), **facts)
 
     def restart(self) -> None:
-        """Discard the record of the run's training, because it restarts."""
+        """Discard what was recorded during training, because training starts again."""
         self.content = {name: value for name, value in self.content.items() if name in _OF_THE_CONFIGURATION}
         self._began, self._spent_before = time.monotonic(), 0.0
         self.start()
 
     def update(self, **facts: Any) -> None:
-        """Add facts, and write the file; time after the end of the run does not count as its duration."""
+        """Add facts, and write the file; the duration does not include time after the end of the run."""
         if not self.completed or "status" in facts:
             self.content["duration_s"] = round(self._spent_before + time.monotonic() - self._began, 3)
         self.content.update(facts)
@@ -62,21 +62,21 @@ class Record:
             write_json(self.folder / RESULTS, self.content)
 
     def complete(self, metrics: Mapping[str, float], **facts: Any) -> None:
-        """Record the end and the final metrics."""
+        """Record the end of the run and the final metrics."""
         self.update(status="completed", error=None, metrics=dict(metrics), **facts)
 
     def fail(self, error: BaseException) -> None:
-        """Record a failure: one sentence for a user's mistake, with the traceback for any other error."""
+        """Record a failure: the message of a :class:`UserError`, or type, message and traceback of any other error."""
         cause = root_cause(error)
         facts: dict[str, Any] = {"status": "failed", "error": str(cause)}
         if not isinstance(cause, UserError):
             facts["error"] = f"{type(cause).__name__}: {cause}"
             facts["traceback"] = "".join(traceback.format_exception(error))
-        with contextlib.suppress(Exception):  # the disk may have caused the failure; the first error must be shown
+        with contextlib.suppress(Exception):  # a full disk may be the cause; the original error must be shown
             self.update(**facts)
 
     def died(self, reason: str, duration_s: float) -> None:
-        """Record how a run's process ended, if it could not do so itself."""
+        """Record why a run's process ended, on behalf of a process that was killed."""
         self._began -= duration_s
         with contextlib.suppress(Exception):
             self.update(status="failed", error=reason)
@@ -93,7 +93,7 @@ def _versions() -> dict[str, str]:
 
 @functools.cache  # the running code is the one that was imported
 def git_commit() -> str | None:
-    """Return the commit of the code, with ``+changes`` if the work tree differs from it; None outside git."""
+    """Return the git commit of the code, with ``+changes`` if the working tree differs from it; None outside git."""
     here = Path(__file__).resolve().parent
     try:
         commit = subprocess.run(

@@ -1,4 +1,4 @@
-"""Reference scores of a run: the same experiment without adaptation."""
+"""Reference scores for a run: those of the same experiment without adaptation."""
 
 import contextlib
 import json
@@ -15,19 +15,19 @@ from tl_lab.results.names import leading_metric, leads, split_name
 __all__ = ["Reference", "known_reference"]
 
 STORED = Path(__file__).with_name("references.json")
-"""Source-only results that ship with the project, by comparison key; made by ``benchmarks/embedded_pair.py``."""
+"""Source-only results shipped with the project, by comparison key; ``benchmarks/embedded_pair.py`` creates them."""
 
 _SOURCE_ONLY = ("none", "source_only")
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Source-only scores to print next to those of an adapted run.
+    """Source-only scores that are printed next to those of an adapted run.
 
     Args:
-        metrics: mean of each metric.
-        origin: description of their source.
-        health: measurements on its two domains (``head``, ``source_score``); empty if there are none.
+        metrics: mean of each metric by name.
+        origin: description of where they come from.
+        health: measurements on the two domains (``head``, ``source_score``); empty if there are none.
     """
 
     metrics: Mapping[str, float]
@@ -35,7 +35,7 @@ class Reference:
     health: Mapping[str, Any] = field(default_factory=dict)
 
     def accuracies(self) -> dict[str, float]:
-        """Return the main test metric of each domain, by its name (``""`` for a single domain)."""
+        """Return the main test metric of each domain by the domain's name (``""`` without domains)."""
         names = {name: split_name(name) for name in self.metrics}
         tested = {name: of for name, of in names.items() if of.split == "test"}
         leading = leading_metric(name for name in tested if leads(name))
@@ -45,14 +45,15 @@ class Reference:
 def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | None:
     """Find the source-only result of the same experiment.
 
-    Neighbouring runs come first (with the same seed, else the mean over other seeds), then those shipped.
+    Runs in neighbouring folders are preferred (the one with the same seed, or else the mean over other seeds) to the
+    results shipped with the project.
 
     Args:
         content: the run's results.
-        folder: its folder; the neighbours of ``runs/<name>/<time>`` and of the jobs of a sweep are two levels up.
+        folder: the run's folder. Neighbours are in ``../../*/*``, for ``runs/<name>/<time>`` as for jobs of a sweep.
 
     Returns:
-        The reference, or None if none is known, or if the run is a source-only run itself.
+        The reference; None if none is known, or if the run itself is a source-only run.
     """
     key, choice = content.get("comparison_key"), content.get("choices", {}).get("domain_adaptation")
     if key is None or choice in _SOURCE_ONLY:
@@ -60,7 +61,7 @@ def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | Non
     found = []
     for path in sorted(folder.resolve().parent.parent.glob(f"*/*/{RESULTS}")):
         with contextlib.suppress(UserError, OSError):
-            if key.encode() not in path.read_bytes():  # true for most of thousands of runs, and faster than parsing
+            if key.encode() not in path.read_bytes():  # faster than parsing the results of thousands of runs
                 continue
             other = read_results(path.parent)
             plain = other.get("choices", {}).get("domain_adaptation") in _SOURCE_ONLY

@@ -1,4 +1,4 @@
-"""The screening metrics of each finding, as a CSV file."""
+"""Write the screening metrics of each finding to a CSV file."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ def write_screening(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path
 
     Args:
         path: the file; it is written atomically.
-        rows: at least one.
+        rows: the rows, at least one.
 
     Raises:
         UserError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""The epoch that each validator would have chosen, and its target score; from a run's ``metrics.csv``.
+"""Find in a run's ``metrics.csv`` the epoch that each validator would have chosen, and the target score there.
 
 This module does not import torch.
 """
@@ -15,24 +15,24 @@ __all__ = ["ORACLE", "oracle_metric", "reached", "read_rows", "selection"]
 
 _ORACLE = "oracle/target/"
 ORACLE = _ORACLE + ASSUMED
-"""The target's accuracy after each epoch, on its labelled test part: for comparison only, never for selection."""
+"""Target accuracy after each epoch on the labelled test part; for comparison only, never for selection."""
 _REACHED = "target_"
 
 
 def read_rows(path: str | Path) -> list[dict[str, float]]:
-    """Read the filled cells of ``metrics.csv``, one mapping per row, in order; NaN stays NaN."""
+    """Read the non-empty cells of ``metrics.csv``, one mapping per row, in order; NaN stays NaN."""
     with Path(path).open(encoding="utf-8", newline="") as file:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
 
 
 def oracle_metric(rows: Iterable[Mapping[str, float]]) -> str:
-    """Return the name of the target's main metric on its labelled test part: for comparison only, never for selection.
+    """Return the name of the target's main metric on its labelled test part; for comparison only, never for selection.
 
     Args:
-        rows: of ``metrics.csv``.
+        rows: rows of ``metrics.csv``.
 
     Returns:
-        ``oracle/target/<metric>``; that of the accuracy if the target was not scored.
+        ``oracle/target/<metric>``; ``oracle/target/acc`` if the target was not scored.
     """
     names = {name: None for row in rows for name in row if name.startswith(_ORACLE)}
     return _ORACLE + (leading_metric(names) or ASSUMED)
@@ -42,10 +42,10 @@ def reached(choice: Mapping[str, Any]) -> tuple[str, float | None] | None:
     """Read the target score of a choice.
 
     Args:
-        choice: a row of :func:`selection`, or of a run's record.
+        choice: a row of :func:`selection`, as returned or as stored in a run's results.
 
     Returns:
-        The metric and its value, None if the target has no labels; None if the row contains neither.
+        The metric and its value, which is None if the target has no labels; None if the row contains no target score.
     """
     key = next((key for key in choice if key.startswith(_REACHED)), None)
     return None if key is None else (key.removeprefix(_REACHED), choice[key])
@@ -54,16 +54,17 @@ def reached(choice: Mapping[str, Any]) -> tuple[str, float | None] | None:
 def selection(rows: Sequence[Mapping[str, float]], validators: Mapping[str, tuple[str, str]]) -> list[dict[str, Any]]:
     """Find the epoch that each validator chooses, and the target's main metric there.
 
+    Of several equally good epochs, the earliest is chosen; values that are not finite are ignored.
+
     Args:
-        rows: of ``metrics.csv``, in the order of their steps.
-        validators: name -> metric and mode, ``max`` or ``min``.
+        rows: rows of ``metrics.csv``, in the order of their steps.
+        validators: metric and mode (``max`` or ``min``) of each validator by name.
 
     Returns:
-        A row for each validator whose metric was measured, in their order; then one for the last epoch and one for
-        the best epoch by the target's test labels, which is an oracle. Each has ``chooser``, ``metric`` (None for the
-        last epoch), its ``value``, ``epoch`` (from 1), ``step``, ``target_<metric>`` (None if the target has no
-        labels; :func:`reached` reads it) and ``oracle``, whether target labels were used. Of equally good epochs
-        the earliest is chosen; values that are not finite are ignored.
+        A row for each validator whose metric was measured, in order; then one for the last epoch, and one for the best
+        epoch by the target's test labels (an oracle). Each has ``chooser``, ``metric`` (None for the last epoch) and
+        its ``value``, ``epoch`` (from 1), ``step``, ``target_<metric>`` (None if the target has no labels;
+        :func:`reached` reads it) and ``oracle`` (whether target labels were used).
     """
     oracle = oracle_metric(rows)
     found = [_chosen(rows, oracle, name, metric, mode) for name, (metric, mode) in validators.items()]
@@ -82,7 +83,8 @@ def _chosen(
     if not scored:
         return None
     sign = 1 if mode == "max" else -1
-    return _said(oracle, name, max(scored, key=lambda row: sign * row[metric]), metric)  # the first of equals
+    best = max(scored, key=lambda row: sign * row[metric])  # the first of equal rows
+    return _said(oracle, name, best, metric)
 
 
 def _said(oracle: str, name: str, row: Mapping[str, float], metric: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline by default; its failures neither stop a run nor delay it for long."""
+"""Weights & Biases: offline by default; its failures neither stop a run nor delay it much."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ _IDENTITY = (
     "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_RESUME_FROM", "WANDB_FORK_FROM", "WANDB_NAME", "WANDB_RUN_NAME",
     "WANDB_RUN_GROUP", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_SHARED", "WANDB_X_PRIMARY", "WANDB_X_LABEL",
 )  # fmt: skip
-"""Environment variables that name, join or resume a run."""
+"""Environment variables that name, join or resume a W&B run."""
 
 
 def wandb_logger(
@@ -31,19 +31,19 @@ def wandb_logger(
 ) -> WandbLogger | None:
     """Open a W&B run in the run's folder.
 
-    Without an account, or if the service does not respond in time, the run is logged offline; if W&B itself
-    fails, it is not logged there.
+    Without an account, or if the service does not respond in time, the run is logged offline. If that fails as well,
+    the run is not logged to W&B.
 
     Args:
         options: the ``logger`` group: mode, project, entity, group, job_type, notes.
         folder: the run's folder.
-        name: of the run.
-        tags: of the run.
+        name: name of the run.
+        tags: tags of the run.
         config: the whole resolved configuration.
-        group: default of the group in ``options``.
+        group: group to use if ``options`` has none.
 
     Returns:
-        A Lightning logger, or None if W&B could not be used.
+        A Lightning logger; None if W&B cannot be used.
     """
     with _no_other_run():
         return _open(options, folder, name, tags, config, group)
@@ -57,14 +57,14 @@ def _open(
     config: Mapping[str, Any],
     group: str | None,
 ) -> WandbLogger | None:
-    wandb.finish()  # a run left open by an earlier job in this process would receive the records of this one
+    wandb.finish()  # a run that an earlier job in this process left open would receive the records of this one
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     mode = options["mode"]
     if mode == "online" and not _has_account():
         warnings.warn("logger.mode=online needs `wandb login`; this run is logged offline", stacklevel=2)
         mode = "offline"
     settings: dict[str, Any] = {"init_timeout": _PATIENCE_S, "silent": True, "console": "off"}
-    if group is not None:  # listing every package would take most of the time; results.json has the relevant ones
+    if group is not None:  # listing all packages would take most of the time; results.json has the important ones
         settings["x_save_requirements"] = False
     arguments: dict[str, Any] = {
         "dir": str(folder),
@@ -77,7 +77,7 @@ def _open(
         "job_type": options["job_type"],
         "notes": options["notes"],
     }
-    begun = _begun(folder)  # a resumed run keeps its identity there; any other gets a unique id
+    begun = _begun(folder)  # a resumed run keeps its id; any other run gets a new one
     arguments |= {"id": begun or secrets.token_hex(4), "resume": "allow" if begun else "never"}
     for attempt in dict.fromkeys((mode, "offline")):
         try:
@@ -90,10 +90,10 @@ def _open(
 
 @contextlib.contextmanager
 def _no_other_run() -> Iterator[None]:
-    """Hide environment variables about runs while a run is opened: they would join unrelated runs."""
+    """Hide environment variables that name or resume a run while a run is opened; they would join unrelated runs."""
     hidden = {name: os.environ.pop(name) for name in _IDENTITY if name in os.environ}
     if hidden:
-        warnings.warn(f"{', '.join(hidden)} ignored: each run has its own W&B identity", stacklevel=4)
+        warnings.warn(f"{', '.join(hidden)} ignored: each run has its own W&B id", stacklevel=4)
     try:
         yield
     finally:
@@ -101,7 +101,7 @@ def _no_other_run() -> Iterator[None]:
 
 
 def log_figures(figures: Mapping[str, Path]) -> None:
-    """Add figures to the open W&B run, if there is one, from their files: drawing them again would take longer."""
+    """Add figures to the open W&B run, if there is one; they are read from their files instead of drawn again."""
     if wandb.run is not None:
         wandb.run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()})
 
@@ -114,7 +114,7 @@ def finish_wandb(metrics: Mapping[str, float]) -> None:
 
 
 def _begun(folder: Path) -> str | None:
-    """Return the W&B identity of an earlier log in this folder; None if there is none."""
+    """Return the W&B id of an earlier log in this folder; None if there is none."""
     logged = sorted(folder.glob("wandb/*run-*-*"))
     return logged[-1].name.rpartition("-")[2] if logged else None
 

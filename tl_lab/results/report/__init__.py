@@ -1,1 +1,1 @@
-"""The report of a sweep: its sections, and the formats in which they are written."""
+"""The report of a sweep: its sections, and the formats in which it is written."""

@@ -18,8 +18,8 @@ class Cell(NamedTuple):
 
     Attributes:
         text: displayed text.
-        mark: ``best``, ``level``, ``worse``, ``unknown``, ``good``, ``bad``, or nothing.
-        value: sort key; None for its text.
+        mark: ``best``, ``level``, ``worse``, ``unknown``, ``good``, ``bad``, or empty.
+        value: sort key; None to sort by the text.
     """
 
     text: str
@@ -28,11 +28,11 @@ class Cell(NamedTuple):
 
 
 Row = Sequence[str | Cell]
-"""A row of a table; a plain text is a cell without a mark."""
+"""A row of a table; a plain string is a cell without a mark."""
 
 
 class Table(NamedTuple):
-    """Rows of cells under a caption, which describes the table. Cells from column ``numbers_from`` on are numbers."""
+    """Rows of cells with a caption that describes the table; the columns from ``numbers_from`` on contain numbers."""
 
     head: Sequence[str]
     rows: Sequence[Row]
@@ -41,7 +41,7 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A figure of the report, by its name."""
+    """A figure of the report, given by its name."""
 
     name: str
     caption: str
@@ -49,14 +49,14 @@ class Picture(NamedTuple):
 
 @dataclass
 class Section:
-    """A part of the report with a title: paragraphs (with backquotes around code), tables and figures.
+    """A section of the report: paragraphs (with backquotes around code), tables and figures under a title.
 
     Args:
-        title: its heading.
-        parts: in their order.
-        level: of the heading, 2 or 3.
-        page_only: too long for plain text.
-        folded: collapsed where the format allows it.
+        title: heading of the section.
+        parts: its parts in order.
+        level: level of the heading, 2 or 3.
+        page_only: whether the section is too long for plain text, and only in the HTML page.
+        folded: whether the section is collapsed if the format permits it.
     """
 
     title: str
@@ -67,7 +67,7 @@ class Section:
 
 
 def said_p(p: float | None) -> Cell:
-    """Format a p-value; None if nothing was tested."""
+    """Format a p-value, which is None if nothing was tested."""
     return Cell("-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001", value=p)
 
 
@@ -75,21 +75,21 @@ def few_said(counts: Iterable[float], otherwise: str = "", before: str = "") -> 
     """Explain the notation for means of two values, which are too few for an interval.
 
     Args:
-        counts: numbers of values of the means in a table.
-        otherwise: explanation if no mean is of two values.
-        before: text that joins the explanation to the preceding words.
+        counts: number of values of each mean in a table.
+        otherwise: text to return if no mean is of two values.
+        before: text before the explanation.
     """
-    said = f"no interval below n = {FEWEST_SEEDS}: both values of two in parentheses"
-    return f"{before}{said}" if 2 in set(counts) else otherwise
+    text = f"no interval below n = {FEWEST_SEEDS}; for n = 2, both values are in parentheses"
+    return f"{before}{text}" if 2 in set(counts) else otherwise
 
 
 def format_summary(row: Mapping[str, Any], name: str) -> str:
-    """Format a metric of a row of :func:`tl_lab.results.tables.summarising.summarise`: mean, and interval or values."""
+    """Format a metric in a row of :func:`tl_lab.results.tables.summarising.summarise`: mean with interval or values."""
     return format_metric(name, row[f"{name} mean"], row[f"{name} ci95"], (row[f"{name} low"], row[f"{name} high"]))
 
 
 def plain_cell(value: Any) -> str:
-    """Format a value of a data frame: whole numbers without a decimal point, an empty text for a missing one."""
+    """Format a value of a data frame: integers without a decimal point, and missing values as an empty text."""
     if value is None or value != value:
         return ""
     return str(int(value) if isinstance(value, float) and value.is_integer() else value)

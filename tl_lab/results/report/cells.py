@@ -1,4 +1,4 @@
-"""Untrusted texts of runs in files that other programs open: displayed as texts, never executed.
+"""Escape untrusted texts of runs, so that programs that open the files display them and never execute them.
 
 This module does not import torch.
 """
@@ -17,7 +17,7 @@ _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 def csv_text(table: "pd.DataFrame") -> str:
-    """Write a table as CSV; texts that a spreadsheet would read as formulas are prefixed with an apostrophe."""
+    """Convert a table to CSV; texts that a spreadsheet would read as formulas are prefixed with an apostrophe."""
     quoted = table.rename(columns=_quoted)
     for name in quoted.select_dtypes(exclude="number"):
         quoted[name] = quoted[name].map(_quoted)
@@ -25,7 +25,7 @@ def csv_text(table: "pd.DataFrame") -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Escape characters that would open an HTML tag."""
+    """Escape characters that would start an HTML tag."""
     return _TAG.sub("&lt;", text)
 
 

@@ -1,4 +1,4 @@
-"""``summary.tex``: the tables of a report for a paper, with booktabs.
+"""Write ``summary.tex``: the tables of a report in LaTeX with booktabs.
 
 This module does not import torch.
 """
@@ -25,20 +25,20 @@ _SPECIAL = {
 def escape(text: str) -> str:
     r"""Escape a text for LaTeX.
 
-    Hyphens are not joined to dashes, and a leading ``[`` does not become an argument of the preceding ``\\[1ex]``.
+    Hyphens do not merge into dashes, and a leading ``[`` is not read as an argument of the preceding line break.
     """
     written = "".join(_SPECIAL.get(character, character) for character in one_line(text)).replace("--", "-{}-")
     return "{}" + written if written.startswith(("[", "*")) else written
 
 
 def latex(found: Findings) -> str:
-    """Write the tables: settings by metrics, and methods by tasks if a sweep has these.
+    """Write the tables: settings by metrics and, if the sweep has them, methods by tasks.
 
     Args:
         found: content of the report.
 
     Returns:
-        A file for ``\\input``; it needs ``\\usepackage{booktabs}``.
+        Content of a file for ``\\input``, which requires ``\\usepackage{booktabs}``.
     """
     parts = [r"% \usepackage{booktabs}"]
     if others := _beyond_latin(found):
@@ -47,13 +47,13 @@ def latex(found: Findings) -> str:
         table, metric, tasks = found.crossed
         head, rows = crossed_rows(table, metric, tasks, found.expected)
         few = few_said(table.seeds.flat, before=", ")
-        said = f"{title(metric)}, mean and {CONFIDENCE:.0%} Student t interval over seeds"
+        text = f"{title(metric)}, mean and {CONFIDENCE:.0%} Student t interval over seeds"
         marked = [[_marked(cell) for cell in row] for row in with_best(rows, table, metric)]
         parts.append(
             _table(
                 head,
                 marked,
-                f"{said}, n = {table.seeds_said()}{few}. {marks_said(table)}".strip(),
+                f"{text}, n = {table.seeds_said()}{few}. {marks_said(table)}".strip(),
             )
         )
     rows = []
@@ -74,7 +74,7 @@ def latex(found: Findings) -> str:
 
 
 def _beyond_latin(found: Findings) -> str:
-    """List characters of names that LaTeX's usual fonts lack."""
+    """Return the characters of names that LaTeX's usual fonts do not have."""
     names = "".join(map(str, found.table["setting"]))
     return "".join(sorted({sign for sign in names if ord(sign) > 0x24F and sign not in _SPECIAL}))
 

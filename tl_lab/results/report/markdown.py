@@ -1,4 +1,4 @@
-"""``summary.md``: the report as plain text that is also valid Markdown.
+"""Write ``summary.md``: the report as Markdown that is also legible as plain text.
 
 This module does not import torch.
 """
@@ -14,24 +14,24 @@ __all__ = ["crossed_sections", "markdown"]
 
 
 def markdown(sections: Sequence[Section]) -> str:
-    """Write a report as Markdown, without sections that are too long for it.
+    """Write a report as Markdown, without sections that are too long for plain text.
 
     Args:
-        sections: the first one is the main section.
+        sections: sections of the report, the first of which is the summary.
     """
     first, *others = [section for section in sections if not section.page_only]
     return "\n\n".join([f"# {markdown_text(first.title)}", *_parts(first), *_written(others)]) + "\n"
 
 
 def crossed_sections(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[str]:
-    """Write methods by tasks, the comparison with the paper, and the comparison of methods, in Markdown.
+    """Write methods by tasks, the comparison with the paper, and the comparison of methods in Markdown.
 
     Args:
-        found: as returned by :func:`tl_lab.results.tables.summarising.find_crossed`.
+        found: result of :func:`tl_lab.results.tables.summarising.find_crossed`.
         expected: published values for the experiment.
 
     Returns:
-        Paragraphs; none without a table.
+        Paragraphs; empty without a table.
     """
     return _written(crossed_parts(found, expected))
 
@@ -52,14 +52,14 @@ def _parts(section: Section) -> list[str]:
 
 
 def _cell(cell: str | Cell) -> str:
-    """Write one cell of a Markdown table."""
+    """Format a cell of a Markdown table."""
     text, mark = (cell.text, cell.mark) if isinstance(cell, Cell) else (cell, "")
     text = " ".join(markdown_text(text).replace("|", "\\|").split())
     return f"**{text}**" if mark == "best" else f"{text} ≈" if mark == "level" else text
 
 
 def _table(table: Table) -> str:
-    """A Markdown table whose columns also line up as plain text."""
+    """Format a Markdown table whose columns are also aligned as plain text."""
     head, *rows = [[_cell(cell) for cell in row] for row in [table.head, *table.rows]]
     widths = [max(3, *(len(row[i]) for row in [head, *rows])) for i in range(len(head))]
     right = [table.numbers_from is not None and i >= table.numbers_from for i in range(len(head))]

@@ -1,4 +1,4 @@
-"""``report.html``: the report as one self-contained page, in light and dark mode.
+"""Write ``report.html``: the report as one self-contained page, with light and dark mode.
 
 This module does not import torch.
 """
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["document", "page", "svg", "tiles_of"]
 
 _HERE = Path(__file__).resolve().parent
-_MANY_ROWS = 30  # from this number on, a table scrolls separately, and can be searched
+_MANY_ROWS = 30  # a table with more rows scrolls separately, and can be searched
 _SHORT = 40  # largest number of characters of a cell that is never wrapped
 _NUMBER = re.compile(r"[+-]?\d|< |-?$")
-# greys and dark colours of the figures (tl_lab.results.figures.drawing), which adapt to light and dark mode
+# greys and dark colours of the figures (tl_lab.results.figures.drawing), which are adapted to light and dark mode
 _THEMED = {
     "#ffffff": "surface", "white": "surface", "#222222": "ink", "#1f1f1f": "ink", "#000000": "ink",
     "#6b6b6b": "muted", "#e4e4e4": "line", "#b0b0b0": "axis",
@@ -39,11 +39,11 @@ def page(title: str, runs: "pd.DataFrame", sections: Sequence[Section], figures:
     Args:
         title: title of the page.
         runs: one row per run, for the counts at the top.
-        sections: the first one is the summary.
-        figures: by name; they are embedded in the page.
+        sections: sections of the report, the first of which is the summary.
+        figures: figures by name; they are embedded in the page.
 
     Returns:
-        The page; it loads no external files.
+        The page as HTML, which loads no external files.
     """
     return document(title, _tiles(runs), sections, figures)
 
@@ -52,13 +52,13 @@ def document(title: str, tiles: str, sections: Sequence[Section], figures: Mappi
     """Write sections as a page.
 
     Args:
-        title: of the page.
+        title: title of the page.
         tiles: HTML above the summary, as returned by :func:`tiles_of`.
-        sections: the first one is the summary.
-        figures: by name; they are embedded in the page.
+        sections: the sections, the first of which is the summary.
+        figures: figures by name; they are embedded in the page.
 
     Returns:
-        The page; it loads no external files.
+        The page as HTML, which loads no external files.
     """
     anchors = {section.title: re.sub(r"\W+", "-", section.title.lower()).strip("-") for section in sections}
     links = "".join(f'<a href="#{anchors[s.title]}">{_text(s.title)}</a>' for s in sections[1:])
@@ -92,17 +92,17 @@ def document(title: str, tiles: str, sections: Sequence[Section], figures: Mappi
 
 
 def svg(figure: "Figure", label: str) -> str:
-    """Draw a figure as SVG for embedding in a page: text remains text, and greys follow the page's theme.
+    """Convert a figure to SVG for embedding in a page; text remains text, and greys follow the page's theme.
 
     Args:
-        figure: in the project's style.
+        figure: figure in the project's style.
         label: text alternative for screen readers.
     """
     import matplotlib
 
     from tl_lab.results.figures.drawing import STYLE, fit_names
 
-    # ids are hashes of the elements they name: one salt per figure keeps the ids of two figures distinct
+    # ids are hashes of the elements; a separate salt per figure keeps the ids of two figures distinct
     drawn, style = io.StringIO(), {**STYLE, "svg.fonttype": "none", "svg.hashsalt": label}
     fit_names(figure, keep=True)  # the reader's browser may have more fonts
     titles = _mark_points(figure)
@@ -122,7 +122,7 @@ def svg(figure: "Figure", label: str) -> str:
 
 
 def _mark_points(figure: "Figure") -> dict[str, list[str]]:
-    """Name the scatter plots whose points have texts, and give these by name."""
+    """Assign ids to the scatter plots whose points have texts, and return the texts by id."""
     from tl_lab.results.figures.texts import TITLES
 
     found = {}
@@ -133,10 +133,10 @@ def _mark_points(figure: "Figure") -> dict[str, list[str]]:
 
 
 def _with_titles(text: str, titles: Mapping[str, Sequence[str]]) -> str:
-    """Add its text to each point of the named scatter plots, which browsers show under the pointer."""
-    for name, said in titles.items():
+    """Add a title with its text to each point of these scatter plots, which browsers display under the pointer."""
+    for name, texts in titles.items():
         start = text.index(f'<g id="{name}">')
-        lines = iter(said)
+        lines = iter(texts)
         indented = start - text.rindex("\n", 0, start) - 1
         end = text.index(f"\n{' ' * indented}</g>", start)  # of the group
         inner = re.sub(
@@ -168,7 +168,7 @@ def _tiles(runs: "pd.DataFrame") -> str:
 
 
 def tiles_of(tiles: Sequence[tuple[str, str, str]]) -> str:
-    """Format facts as tiles: name, value, and a mark (``bad``) or nothing."""
+    """Format facts as tiles; each fact has a name, a value, and the mark ``bad`` or an empty text."""
     cells = "".join(
         f'<div class="{mark}"><dt>{html.escape(name)}</dt><dd>{html.escape(value).replace("_", "_<wbr>")}</dd></div>'
         for name, value, mark in tiles
@@ -238,9 +238,10 @@ def _cell(cell: str | Cell, right: bool) -> str:
     text = html.escape(shown.text, quote=False).replace("=", "=<wbr>") + (
         " ≈" if shown.mark == "level" and right else ""
     )
-    whole = right or (len(shown.text) <= _SHORT and _NUMBER.match(shown.text))  # never wrapped inside
+    whole = right or (len(shown.text) <= _SHORT and _NUMBER.match(shown.text))  # never wrapped
     kind = "number" if right else "whole" if whole else "words" if len(shown.text) > _SHORT else ""
-    kind += " long" if kind == "words" and len(shown.text) > 160 else ""  # wide, or its row would be very tall
+    # a long text has a wide cell, because its row would be very tall otherwise
+    kind += " long" if kind == "words" and len(shown.text) > 160 else ""
     return f"<td{_class(shown.mark, kind)}{value}>{text}</td>"
 
 

@@ -1,4 +1,4 @@
-"""The protocol of a sweep, and the choices that affect its numbers.
+"""The protocol of a sweep: the facts that affect its results.
 
 This module does not import torch.
 """
@@ -16,10 +16,10 @@ def facts_of_all(runs: "pd.DataFrame") -> dict[str, str]:
     """Return the facts that all completed runs share.
 
     Args:
-        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`, with ``protocol`` as JSON.
+        runs: runs as returned by :func:`tl_lab.results.tables.collecting.collect`, with ``protocol`` as JSON.
 
     Returns:
-        Name -> text, in the first run's order.
+        Text of each fact by its name, in the order of the first run.
     """
     every = _facts(runs)
     first = every[0][1] if every else {}
@@ -30,10 +30,10 @@ def facts_of_settings(runs: "pd.DataFrame") -> dict[str, str]:
     """Return the facts in which completed runs differ, for each setting.
 
     Args:
-        runs: as for :func:`facts_of_all`.
+        runs: see :func:`facts_of_all`.
 
     Returns:
-        Setting -> ``name: text; name: text``; texts that differ between seeds are joined with ``/``.
+        For each setting, ``name: text; name: text``; texts that differ between seeds are joined with ``/``.
     """
     shared = facts_of_all(runs)
     found: dict[str, dict[str, list[str]]] = {}

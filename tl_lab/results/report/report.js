@@ -1,4 +1,4 @@
-// Tables sort by a click on a column's head; a search field keeps the rows that hold its words.
+// A click on a column header sorts a table; a search field hides the rows that do not contain all of its words.
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   const given = [...body.rows];
@@ -6,7 +6,7 @@ for (const table of document.querySelectorAll("table")) {
     head.firstElementChild.addEventListener("click", () => {
       const before = head.getAttribute("aria-sort");
       const numbers = head.classList.contains("number");
-      // numbers first from the largest down, words from a to z, then the other way round, then as they were
+      // first click: numbers descending, words ascending; second click: reversed; third click: original order
       const order = numbers ? ["descending", "ascending", null] : ["ascending", "descending", null];
       const next = order[(order.indexOf(before) + 1) % 3];
       table.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));

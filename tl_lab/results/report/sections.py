@@ -1,4 +1,4 @@
-"""The sections of a report; ``summary.md`` and ``report.html`` have the same content.
+"""The sections of a report, which ``summary.md`` and ``report.html`` share.
 
 This module does not import torch.
 """
@@ -41,7 +41,7 @@ MOST_IN_FIGURE = 40
 
 
 def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
-    """Describe all findings in sections.
+    """Describe all findings of a report in sections.
 
     Args:
         found: content of the report.
@@ -76,15 +76,15 @@ def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
 def _summary(found: Findings) -> Section:
     runs = found.runs
     completed = int((runs["status"] == "completed").sum())
-    said = f"{len(runs)} runs, {completed} completed, {len(runs) - completed} not; {len(found.table)} settings."
+    text = f"{len(runs)} runs, {completed} completed, {len(runs) - completed} not; {len(found.table)} settings."
     return Section(
         "Summary",
-        [said, *filter(None, [winners_said(runs), _shared(runs), facts_said(runs), _origin(runs)]), *_warnings(runs)],
+        [text, *filter(None, [winners_said(runs), _shared(runs), facts_said(runs), _origin(runs)]), *_warnings(runs)],
     )
 
 
 def _shared(runs: "pd.DataFrame") -> str:
-    """Describe the overrides that all runs share, which the names of settings omit."""
+    """List the overrides that all runs share, which the names of settings omit."""
     columns = [name for name in runs if name.startswith(OVERRIDE) and name != f"{OVERRIDE}seed"]
     same = [name for name in columns if runs[name].notna().all() and runs[name].nunique() == 1]
     if not same:
@@ -93,13 +93,13 @@ def _shared(runs: "pd.DataFrame") -> str:
 
 
 def facts_said(runs: "pd.DataFrame") -> str:
-    """Describe the protocol and the other facts that all runs share; the table of settings has the others."""
+    """List the protocol and the other facts that all runs share; the table of settings has those that differ."""
     facts = facts_of_all(runs)
     return f"Facts of all runs: {told(facts)}." if facts else ""
 
 
 def _origin(runs: "pd.DataFrame") -> str:
-    """Report the commits of the completed runs, and the devices they ran on."""
+    """List the commits of the completed runs and the devices on which they ran."""
     done = runs[runs["status"] == "completed"]
     commits = [f"`{str(commit)[:10]}{str(commit)[40:]}`" for commit in done["git_commit"].dropna().unique()]
     devices = [str(device) for device in done["device"].dropna().unique()]
@@ -114,22 +114,22 @@ def _warnings(runs: "pd.DataFrame") -> list[str]:
     notes = []
     repeated = len(done) - len(independent(runs))
     if repeated:
-        notes.append(f"{repeated} completed runs repeat a setting and seed: only the newest of each counts.")
+        notes.append(f"{repeated} completed runs repeat a setting and seed; only the newest of each counts.")
     for column, what in (("git_commit", "code versions"), ("device", "devices"), ("versions", "library versions")):
         if done[column].nunique() > 1:
             notes.append(f"The runs come from {done[column].nunique()} different {what} (`{column}` in results.csv).")
     if done["git_commit"].astype(str).str.contains("+changes", regex=False).any():
         notes.append("Some runs come from code that was never committed (`+changes` in results.csv).")
     if (done.groupby(["setting", "seed"])["data_hash"].nunique() > 1).any():
-        notes.append("Runs of the same setting and seed saw different data (`data_hash` in results.csv).")
+        notes.append("Runs of the same setting and seed used different data (`data_hash` in results.csv).")
     if left_out := runs.attrs.get("trials_left_out", 0):
-        notes.append(f"{left_out} trials of a search are left out: they only chose settings.")
+        notes.append(f"{left_out} trials of a search are left out, because they only chose settings.")
     if runs["trial"].all():
         notes.append(
-            "These are trials of a search: they only choose settings, by validation data; no test score is shown."
+            "These are trials of a search, which choose settings by validation data; test scores are not shown."
         )
     if done["seed"].isna().any():
-        notes.append("Some runs have no seed: each counts as a separate repeat.")
+        notes.append("Some runs have no seed; each counts as a separate repetition.")
     return [f"> **Note.** {text}" for text in notes]
 
 
@@ -148,18 +148,18 @@ def _settings(found: Findings, pictures: Sequence[str]) -> Section:
         own = [facts.get(row["setting"], "")] if differ else []
         rows.append([str(row["setting"]), str(row["n"]), *cells, *own])
     few = few_said([n for name in found.metrics for n in found.table[f"{name} n"]], "no interval for n = 1")
-    said = (
+    text = (
         f"Mean ± {CONFIDENCE:.0%} confidence interval over seeds (half-width t · s / √n, Student's t with n - 1 "
         f"degrees of freedom, s with ddof = 1); n is the number of seeds; {few}. "
         f"{units_said(found.metrics)} Duration: mean of a run."
     )
-    parts: list[str | Table | Picture] = [Table(head, rows, 1, "Metrics and duration by setting"), said]
+    parts: list[str | Table | Picture] = [Table(head, rows, 1, "Metrics and duration by setting"), text]
     if any(found.standings.values()):
         parts.append(_marks_said(found))
     score = readable(leading_metric(found.metrics) or ASSUMED)
     named = {
         "settings": "Settings: mean, interval and single seeds",
-        "trade_off": f"Settings: {score} on the last task and mean {score} on the tasks before it, with intervals",
+        "trade_off": f"Settings: {score} on the last task and mean {score} on the earlier tasks, with intervals",
     }
     named["parameters"] = f"Settings: {score} against the number of trainable parameters, with intervals"
     drawn = [Picture(name, caption) for name, caption in named.items() if name in pictures]
@@ -173,17 +173,17 @@ def _marks_said(found: Findings) -> str:
     words = {each.word for of_metric in found.standings.values() for each in of_metric.values()}
     keys = ", ".join(f"`{key}`" for key in data_keys(found.runs))
     if words == {"unknown"}:
-        return f"No setting is marked as the best: that requires {FEWEST_SEEDS} seeds."
-    said = f"**Bold**: the best mean of at least {FEWEST_SEEDS} seeds"
-    said += (f" among settings of the same {keys}" if keys else "") + "."
+        return f"No setting is marked as the best, which requires {FEWEST_SEEDS} seeds."
+    text = f"**Bold**: the best mean of at least {FEWEST_SEEDS} seeds"
+    text += (f" among settings of the same {keys}" if keys else "") + "."
     if words & {"level", "worse"}:
-        said += (
-            " ≈: not significantly worse than that by the paired t-test over common seeds at 5 %, "
+        text += (
+            " ≈: not significantly worse than the best by the paired t-test over common seeds at 5 %, "
             "Holm-corrected for the number of settings compared with it."
         )
     if "unknown" in words:
-        said += f" Undecided, and not marked: settings with fewer than {FEWEST_SEEDS} seeds in common with the best."
-    return said
+        text += f" Settings with fewer than {FEWEST_SEEDS} seeds in common with the best are undecided and not marked."
+    return text
 
 
 def _metric_cell(row: Mapping[str, Any], name: str, standing: Standing | None = None) -> Cell:
@@ -197,8 +197,8 @@ def _curves(pictures: Sequence[str]) -> list[Section]:
     if "curves" not in pictures:
         return []
     caption = (
-        "Mean over seeds, and a band of one standard deviation (ddof 1) to either side, for two seeds between both; of "
-        "many settings the ten best"
+        "Mean over seeds, with a band of one standard deviation (ddof 1) on either side, or between the values of two "
+        "seeds; at most the ten best settings"
     )
     return [Section("Learning curves", [Picture("curves", caption)])]
 
@@ -207,8 +207,8 @@ def _texts(pictures: Sequence[str]) -> list[Section]:
     if "texts" not in pictures:
         return []
     caption = (
-        "Texts of the test set by the features of the first run of each setting (t-SNE); on the page, point at a dot "
-        "to read its text, its label and the prediction"
+        "Texts of the test set, placed by the features of the first run of each setting (t-SNE); on the page, point at "
+        "a dot to read its text, its label and the prediction"
     )
     return [Section("Texts", [Picture("texts", caption)])]
 
@@ -236,15 +236,15 @@ def _beside_best(found: Findings) -> list[Section]:
     head = ["setting", "metric", "difference to the best", "n", "p (paired t, Holm)", "verdict"]
     each = [standing.difference for of_metric in found.standings.values() for standing in of_metric.values()]
     few = few_said([difference.n for difference in each if difference is not None], before="; ")
-    said = (
+    text = (
         "Paired differences over the seeds in common with the best setting on the same data, "
-        f"± {CONFIDENCE:.0%} Student t interval{few}. The best setting was selected on the same numbers, which makes "
+        f"± {CONFIDENCE:.0%} Student t interval{few}. The best setting was selected by the same scores, which makes "
         "differences to it appear larger than they are."
     )
     return [
         Section(
-            "Beside the best, seed by seed",
-            [Table(head, rows, 2, "Differences to the best setting"), said],
+            "Comparison with the best, seed by seed",
+            [Table(head, rows, 2, "Differences to the best setting"), text],
             page_only=True,
             folded=True,
         )
@@ -280,24 +280,24 @@ def _differences(found: Findings) -> list[Section]:
     head = ["setting", "baseline", "metric", "difference", "seeds above zero", "p (paired t, Holm)"]
     few = few_said([row["n"] for _, row in made], "no interval for one seed")
     points = ", in points" if any(is_share(split_name(name).metric) for name, _ in made) else ""
-    said = (
-        f"Mean ± {CONFIDENCE:.0%} paired Student t interval over the seeds that both have{points}; {few}. "
-        "p of the paired t-test, corrected for the number of settings that the same metric compares; none "
-        f"below {FEWEST_SEEDS} seeds: too few to tell."
+    text = (
+        f"Mean ± {CONFIDENCE:.0%} paired Student t interval over common seeds{points}; {few}. p is that of the paired "
+        "t-test, corrected for the number of settings compared by the same metric; with fewer than "
+        f"{FEWEST_SEEDS} seeds, nothing is tested."
     )
     return [
         Section(
             f"Difference to `{found.baseline}`, seed by seed",
-            [Table(head, rows, 3, f"Differences to {found.baseline}"), said],
+            [Table(head, rows, 3, f"Differences to {found.baseline}"), text],
         )
     ]
 
 
 def _selection(found: Findings) -> list[Section]:
-    """Show the target score at the epochs chosen by validators, one section per main metric."""
+    """Show the target score at the epochs chosen by validators, with one section per main metric."""
     runs = found.runs
     names = [name for name in runs if name.startswith(SELECTION) and runs[name].notna().any()]
-    # the bounds come last, as in a run's own table
+    # last epoch and oracle are the last columns, as in a run's own table
     names.sort(key=lambda name: (name.startswith(SELECTION + "oracle"), name.startswith(SELECTION + "last")))
     by_ending: dict[str, list[str]] = {}
     for name in names:
@@ -311,12 +311,12 @@ def _selection_by(found: Findings, ending: str, names: Sequence[str]) -> Section
     cells: list[Row] = [
         [str(row["setting"]), str(row["n"]), *(_metric_cell(row, name) for name in names)] for row in rows
     ]
-    said = (
+    text = (
         f"{'Per cent, on' if is_share(ending) else 'On'} the target's test part, at the epoch that each score would "
-        "have chosen without the target's labels. The oracle chose by those labels: for comparison only."
+        "have chosen without the target's labels. The oracle uses these labels, and is for comparison only."
     )
     metric = readable(ending.removeprefix("target_"))
     return Section(
         f"Target {metric} by what chooses the epoch",
-        [Table(head, cells, 1, f"Target {metric} at the chosen epochs"), said],
+        [Table(head, cells, 1, f"Target {metric} at the chosen epochs"), text],
     )

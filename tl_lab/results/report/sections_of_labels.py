@@ -1,4 +1,4 @@
-"""Sections on the number of labels, and on the gain from transfer.
+"""Report sections about the number of labels and the gain from transfer.
 
 This module does not import torch.
 """
@@ -22,7 +22,7 @@ __all__ = ["label_parts"]
 
 
 def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
-    """Show the main metric by number of labels, and each way of transfer against training from scratch."""
+    """Show the main metric by number of labels, and the comparison of transfer with training from scratch."""
     if found.budgets is None:
         return []
     metric, budgets = found.budgets
@@ -46,8 +46,8 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
             [
                 *(shown if "label_budgets" in pictures else []),
                 Table(["strategy", "labels", "n", heading(metric), "a run"], rows, 1, "Score by strategy and labels"),
-                f"Mean ± {CONFIDENCE:.0%} Student t interval over n seeds{few}; each seed draws its own labelled "
-                "samples; smaller sets are contained in larger ones.",
+                f"Mean ± {CONFIDENCE:.0%} Student t interval over n seeds{few}. Each seed draws its own labelled "
+                "samples, and smaller samples are subsets of larger ones.",
             ],
         )
     ]
@@ -75,8 +75,8 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                         "Differences to training from scratch",
                     ),
                     f"Difference to `strategy=from_scratch` with the same labels, seed by seed, ± {CONFIDENCE:.0%} "
-                    f"paired Student t interval; {negative} zero transfer is negative. p is corrected for the number "
-                    f"of rows; below {FEWEST_SEEDS} common seeds nothing is tested.",
+                    f"paired Student t interval; {negative} zero, transfer is negative. p is corrected for the number "
+                    f"of rows; with fewer than {FEWEST_SEEDS} common seeds, nothing is tested.",
                 ],
             )
         )
@@ -84,7 +84,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
 
 
 def item_parts(found: Findings) -> list[Section]:
-    """Show each way of transfer against training from scratch on the same test items."""
+    """Show the comparison of transfer with training from scratch on the same test items."""
     if not found.items:
         return []
     rows: list[Row] = [

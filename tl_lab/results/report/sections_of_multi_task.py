@@ -1,4 +1,4 @@
-"""Section on tasks that were trained jointly and separately.
+"""Report section about tasks that were trained jointly and separately.
 
 This module does not import torch.
 """
@@ -12,7 +12,7 @@ __all__ = ["gain_parts"]
 
 
 def gain_parts(found: Findings) -> list[Section]:
-    """Compare each task with its own single-task runs."""
+    """Show the comparison of each task with its single-task runs."""
     if not found.gains:
         return []
     rows: list[Row] = [
@@ -28,10 +28,10 @@ def gain_parts(found: Findings) -> list[Section]:
         ]
         for each in found.gains
     ]
-    head = ["setting", "task", "n", "together", "alone", "difference", "p (paired t, Holm)", "learning together"]
-    said = (
-        f"Means over the n seeds that both have, and the difference seed by seed ± {CONFIDENCE:.0%} paired Student t "
-        "interval. The single-task runs have the same number of updates and the same batch size. p is corrected for "
-        f"the number of rows; below {FEWEST_SEEDS} common seeds nothing is tested."
+    head = ["setting", "task", "n", "together", "alone", "difference", "p (paired t, Holm)", "joint training"]
+    text = (
+        f"Means over the n common seeds, and the difference seed by seed ± {CONFIDENCE:.0%} paired Student t interval. "
+        "The single-task runs have the same number of updates and the same batch size. p is corrected for the number "
+        f"of rows; with fewer than {FEWEST_SEEDS} common seeds, nothing is tested."
     )
-    return [Section("Does joint training help?", [Table(head, rows, 2, "Tasks trained jointly and separately"), said])]
+    return [Section("Does joint training help?", [Table(head, rows, 2, "Tasks trained jointly and separately"), text])]

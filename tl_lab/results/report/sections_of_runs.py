@@ -1,4 +1,4 @@
-"""Sections on single runs: time and cost, runs that did not complete, and a table of all runs.
+"""Report sections about runs: time and cost, runs that did not complete, and a table of all runs.
 
 This module does not import torch.
 """
@@ -11,7 +11,7 @@ __all__ = ["cost", "failures", "single_runs"]
 
 
 def cost(found: Findings) -> Section:
-    """Time and size by setting, and the total time of all runs."""
+    """Show duration and number of parameters by setting, and the total duration of all runs."""
     runs = found.runs
     timed = runs[runs["duration_s"].notna()]
     if not len(timed):
@@ -30,13 +30,13 @@ def cost(found: Findings) -> Section:
                 Cell(f"{of['parameters_total'].iloc[0]:,.0f}") if len(parameters) else "-",
             ]
         )
-    head = ["setting", "runs", "a run, mean", "a run, longest", "total", "trainable parameters", "of"]
-    said = f"All runs together: {duration(timed['duration_s'].sum())}, including failed ones."
-    return Section("Time and cost", [Table(head, rows, 1, "Time and parameters by setting"), said], page_only=True)
+    head = ["setting", "runs", "mean time", "longest", "total time", "trainable parameters", "all parameters"]
+    text = f"Total time of all runs, including failed ones: {duration(timed['duration_s'].sum())}."
+    return Section("Time and cost", [Table(head, rows, 1, "Time and parameters by setting"), text], page_only=True)
 
 
 def failures(found: Findings) -> list[Section]:
-    """List the runs that failed, are missing or are still running, each with its reason."""
+    """List the runs that failed, are missing or are still running, with the reasons."""
     failed = found.runs[found.runs["status"] != "completed"]
     if not len(failed):
         return []
@@ -47,7 +47,7 @@ def failures(found: Findings) -> list[Section]:
 
 
 def single_runs(found: Findings) -> Section:
-    """Show one row per run."""
+    """Show all runs, one row each."""
     names = found.metrics[:4]
     head = ["run", "setting", "seed", "status", *map(heading, names), "duration", "commit", "configuration"]
     rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Section on models of different sizes with the same prompts.
+"""Report section about models of different sizes with the same prompts.
 
 This module does not import torch.
 """
@@ -15,7 +15,7 @@ _ACC = "test/acc"
 
 
 def scale_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
-    """Show the score of each model by its size, and whether it is above that of guessing."""
+    """Show the score of each model by its size, and whether it is above chance."""
     if not found.scale:
         return []
     rows: list[Row] = [
@@ -32,11 +32,11 @@ def scale_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
         for each in found.scale
     ]
     head = ["prompts", "model", "parameters", "n", "test accuracy", "95 % interval", "chance", "verdict"]
-    said = (
+    text = (
         "Accuracy is the mean over all prompts and n seeds. The interval is Wilson's over the test items of a run; its "
-        "ends are means over the seeds. Chance is the accuracy of always answering the most frequent class of these "
-        "items. An ability is absent at a scale where the interval includes chance, which more items may change."
+        "ends are means over the seeds. Chance is the accuracy of always predicting the most frequent class of these "
+        "items. An ability is absent at a scale if the interval includes chance; more items may change this."
     )
     shown = [Picture("scale", "Accuracy by number of parameters, with intervals over items; dashed: chance")]
     drawn = shown if "scale" in pictures else []
-    return [Section("What appears with scale", [*drawn, Table(head, rows, 2, "Accuracy by size of the model"), said])]
+    return [Section("Accuracy by model size", [*drawn, Table(head, rows, 2, "Accuracy by size of the model"), text])]

@@ -1,4 +1,4 @@
-"""Sections on methods that were run on several tasks: the table of a paper, and the comparison of methods.
+"""Report sections about methods that were run on several tasks: a table as in a paper, and comparisons of methods.
 
 This module does not import torch.
 """
@@ -20,11 +20,11 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
     """Show methods by tasks and the published values, and compare the methods.
 
     Args:
-        found: as returned by :func:`tl_lab.results.tables.summarising.find_crossed`.
+        found: result of :func:`tl_lab.results.tables.summarising.find_crossed`.
         expected: published values for the experiment.
 
     Returns:
-        Sections; none without a table.
+        The sections; empty without a table.
     """
     if found is None:
         return []
@@ -49,9 +49,10 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
         marked: list[Row] = [[*row[:-1], Cell(row[-1], _word(row[-1]))] for row in verdicts]
         head = ["method", "measured", "published", "difference", f"within ± {limit}"]
         means = (
-            f"{'Means over ' + tasks if tasks else 'Means over seeds'}; {expected.source}. The difference carries its "
-            f"{CONFIDENCE:.0%} interval: yes if all of it lies within the tolerance, no if all of it lies outside, "
-            "undecided otherwise and below three seeds; the number of further seeds is an estimate."
+            f"{'Means over ' + tasks if tasks else 'Means over seeds'}; {expected.source}. The difference has its "
+            f"{CONFIDENCE:.0%} interval. The verdict is yes if the whole interval is within the tolerance, no if all "
+            "of it is outside, and undecided otherwise and with fewer than three seeds; the number of further seeds is "
+            "an estimate."
         )
         parts.append(
             Section("Comparison with the paper", [Table(head, marked, 1, "Measured and published values"), means])
@@ -67,10 +68,10 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
                         2,
                         "Pairs of methods",
                     ),
-                    f"Pairs are the values of `{tasks}`, each with its mean over seeds: mean difference ± "
-                    f"{CONFIDENCE:.0%} paired Student t interval over them, and Wilcoxon's signed-rank test, "
-                    "two-sided, corrected for the number of methods (none below six pairs). Tasks that share a domain "
-                    "are not independent: the true intervals are wider.",
+                    f"Each value of `{tasks}` is a pair of means over seeds: mean difference ± {CONFIDENCE:.0%} paired "
+                    "Student t interval over these pairs, and Wilcoxon's two-sided signed-rank test, corrected for the "
+                    "number of methods (with at least six pairs). Tasks that share a domain are not independent, so "
+                    "the true intervals are wider.",
                 ],
             )
         )
@@ -81,9 +82,9 @@ def with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
     """Mark the best mean of each row, if methods are compared over tasks (see :func:`marks_said`).
 
     Args:
-        rows: as returned by :func:`tl_lab.results.tables.reproduction.crossed_rows`.
+        rows: rows as returned by :func:`tl_lab.results.tables.reproduction.crossed_rows`.
         table: methods by tasks.
-        metric: its name, which determines what is better.
+        metric: the metric's name, which determines the direction.
     """
     if not marks_said(table):
         return [*rows]
@@ -99,7 +100,7 @@ def with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
 
 
 def marks_said(table: Crossed) -> str:
-    """Explain the marks in the rows of methods by tasks; empty without marks."""
+    """Explain the marks in the table of methods by tasks; empty if there are no marks."""
     if len(table.tasks) < 2 or len(_compared(table)) < 2 or table.seeds.max() < FEWEST_SEEDS:
         return ""
     return (
@@ -108,7 +109,7 @@ def marks_said(table: Crossed) -> str:
 
 
 def _compared(table: Crossed) -> list[int]:
-    """List the positions of the compared methods: no oracle, no published values."""
+    """Return the positions of the compared methods, which are not oracles."""
     return [j for j, method in enumerate(table.methods) if method not in table.oracles]
 
 
@@ -116,20 +117,20 @@ def _choice(expected: Reproduces | None) -> str:
     if expected is None or expected.chosen_by is None:
         return ""
     keys = ", ".join(f"`{key}`" for key in expected.tuned)
-    return f" Each cell takes the best value of {keys} by `{expected.chosen_by}`, seed by seed."
+    return f" Each cell uses the best value of {keys} by `{expected.chosen_by}`, seed by seed."
 
 
 def ranking_parts(said: Ranking | None, pictures: Sequence[str]) -> list[Section]:
-    """Show the methods' mean ranks over data sets, if there are enough of these."""
+    """Show the mean ranks of the methods over data sets, if there are enough data sets."""
     if said is None:
         return []
     differ = said.p < 1 - CONFIDENCE
     p = f"= {said.p:.3f}" if said.p >= 0.001 else "< 0.001"
     text = (
-        f"Friedman's test over {said.tasks} data sets (as Iman and Davenport's F): p {p}, so that the methods "
-        + ("differ. " if differ else "are not significantly different, and the bars mean nothing. ")
-        + f"A bar joins methods whose mean ranks lie within Nemenyi's critical difference of {said.critical:.2f} "
-        f"(5 %). Each data set counts with its mean over seeds (Demsar, JMLR 2006)."
+        f"Friedman's test over {said.tasks} data sets (Iman and Davenport's F): p {p}, so the methods "
+        + ("differ. " if differ else "do not differ significantly, and the bars are meaningless. ")
+        + f"A bar joins methods whose mean ranks are within Nemenyi's critical difference of {said.critical:.2f} "
+        f"(5 %). Ranks are those of the means over seeds on each data set (Demsar, JMLR 2006)."
     )
     ranked: list[Row] = [
         [method, Cell(f"{rank:.2f}", value=rank)] for method, rank in zip(said.methods, said.ranks, strict=True)
@@ -148,5 +149,5 @@ def ranking_parts(said: Ranking | None, pictures: Sequence[str]) -> list[Section
 
 
 def _word(verdict: str) -> str:
-    """Return the colour of a verdict; undecided or missing ones have none."""
+    """Return the mark of a verdict; undecided or missing verdicts have none."""
     return "good" if verdict == "yes" else "bad" if verdict.startswith("no,") else ""

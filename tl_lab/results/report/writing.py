@@ -1,6 +1,6 @@
-"""The report of one or several sweeps: files, and the table on the terminal.
+"""Write the report of one or several sweeps to files, and print its table on the terminal.
 
-This module does not import torch: a report over a thousand runs takes seconds.
+This module does not import torch, so that a report on a thousand runs takes seconds.
 """
 
 import os
@@ -35,7 +35,7 @@ __all__ = ["show_summary", "sizes_of", "write_report"]
 
 
 _SIZING = tuple(OVERRIDE + key for key in ("adapter", "strategy", "backbone"))
-_MOST_TEXTS = 4  # settings whose texts are drawn
+_MOST_TEXTS = 4  # largest number of settings whose texts are drawn
 _SIZES_DIFFER = 1.5
 """Smallest ratio of the largest to the smallest number of trainable parameters for which a figure is drawn."""
 
@@ -47,13 +47,13 @@ def _intervals(counts: Iterable[float]) -> str:
 def write_report(
     folder: Folders, out: str | Path | None = None, baseline: str = "domain_adaptation=none", figure: bool = True
 ) -> Path:
-    """Write the report of the runs below a folder: ``results.csv``, ``summary.md``, ``summary.tex``, ``report.html``.
+    """Write the report on the runs in a folder: ``results.csv``, ``summary.md``, ``summary.tex`` and ``report.html``.
 
     Args:
-        folder: a sweep's folder, or several folders, which give one report.
-        out: destination; None: the (first) folder.
+        folder: folder of a sweep, or several folders for one report.
+        out: destination; None for the (first) folder.
         baseline: the override of the settings with which the others are compared, seed by seed.
-        figure: whether to draw figures, in ``figures/`` and in the page.
+        figure: whether to draw figures, into ``figures/`` and into the page.
 
     Returns:
         The path of ``summary.md``.
@@ -66,15 +66,15 @@ def write_report(
     target = Path(out) if out is not None else Path(folders[0])
     write_text(target / "results.csv", csv_text(found.runs))
     figures = _draw(found, target / "figures") if figure else {}
-    said = sections(found, list(figures))
+    parts = sections(found, list(figures))
     name = " + ".join(Path(each).resolve().name for each in folders)
     write_text(target / "summary.tex", latex(found))
-    write_text(target / "report.html", page(name, found.runs, said, figures))
-    return write_text(target / "summary.md", markdown(said))
+    write_text(target / "report.html", page(name, found.runs, parts, figures))
+    return write_text(target / "summary.md", markdown(parts))
 
 
 def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
-    """Draw the figures for which there are data."""
+    """Draw and save the figures for which there are data."""
     drawn = found.table[found.table["n"] > 0].head(MOST_IN_FIGURE)
     if not found.metrics or not len(drawn):
         return {}
@@ -115,7 +115,7 @@ def _draw(found: Findings, folder: Path) -> "dict[str, Figure]":
 
 
 def _texts_of(runs: "pd.DataFrame", table: "pd.DataFrame", root: Path) -> "dict[str, TextPoints]":
-    """Read where the first runs of the first settings place the texts of their test set."""
+    """Read the positions of the test set's texts in the first run of each of the first settings."""
     from tl_lab.results.figures.texts import read_points
 
     found = {}
@@ -137,8 +137,8 @@ def sizes_of(runs: "pd.DataFrame", table: "pd.DataFrame") -> "pd.DataFrame | Non
         table: one row per setting.
 
     Returns:
-        The settings whose number is known, or None if adapter, strategy and backbone are the same for all, or the
-        numbers differ by less than half: size then explains nothing.
+        The settings whose number is known. None if adapter, strategy and backbone are the same for all, or if the
+        numbers differ by less than a factor of 1.5, because size then explains nothing.
     """
     swept = [name for name in runs if name.startswith(_SIZING) and runs[name].astype(str).nunique() > 1]
     if not swept:
@@ -151,10 +151,10 @@ def sizes_of(runs: "pd.DataFrame", table: "pd.DataFrame") -> "pd.DataFrame | Non
 
 
 def show_summary(folder: str | Path) -> None:
-    """Print the result of a sweep: methods by tasks if it compared these, else its main metrics, one row per setting.
+    """Print the result of a sweep: methods by tasks if it compared these, otherwise one row per setting.
 
     Args:
-        folder: the sweep's folder.
+        folder: folder of the sweep.
     """
     from rich.text import Text
 
@@ -185,7 +185,7 @@ def _show_settings(runs: "pd.DataFrame") -> None:
     summary = summarise(runs)
     split = "val" if len(runs) and runs["trial"].all() else "test"
     names = [name for name in metric_columns(runs) if split_name(name).split == split and leads(name)]
-    if any(not split_name(name).part for name in names):  # for a stream, the mean over tasks suffices on a terminal
+    if any(not split_name(name).part for name in names):  # for a stream, only the mean over tasks is printed
         names = [name for name in names if not split_name(name).part.startswith("task")]
     head = ["setting", "seeds", *(heading(name).removeprefix(f"{split} ") for name in names)]
     rows = [
@@ -200,7 +200,7 @@ def _show_settings(runs: "pd.DataFrame") -> None:
 
 
 def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
-    """A table for the terminal, with words in the first column and numbers in the others."""
+    """Build a table for the terminal, with text in the first column and numbers in the others."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

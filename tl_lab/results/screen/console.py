@@ -1,6 +1,6 @@
-"""Output of a run for its user: a banner at the start, a table at the end.
+"""Print the output of a run: a banner at the start, and tables at the end.
 
-On a terminal these are panels and tables in colour; in a log file they are plain text of at most 100 columns.
+On a terminal, the output is in colour; in a log file, it is plain text of at most 100 columns.
 This module does not import torch.
 """
 
@@ -42,10 +42,11 @@ def banner(facts: Mapping[str, Any], title: str = "tl_lab", stream: TextIO | Non
     """Show the settings of a run at its start.
 
     Args:
-        facts: name -> value, in the order of display. A mapping with ``total`` and ``trainable`` is written as
-            parameter counts; another mapping or a sequence as a list; None and empty values are omitted.
-        title: displayed above the facts.
-        stream: destination; None: standard output.
+        facts: value of each fact by name, in the order of display. A mapping with ``total`` and ``trainable`` is
+            displayed as numbers of parameters, another mapping or a sequence as a list; None and empty values are
+            omitted.
+        title: text above the facts.
+        stream: destination; None for standard output.
     """
     say(Text(title, style="bold"), Padding(_grid(facts), (0, 0, 0, 2)), stream=stream)
 
@@ -62,13 +63,13 @@ def final_table(
     """Show a run's test results: one row per domain or task, and the notes needed to interpret them.
 
     Args:
-        metrics: the run's metrics by name; those named ``test/...`` are shown, shares in per cent, with their
-            ``..._ci95`` as half-widths if present.
-        reference: domain (or task) -> main metric of the source-only model, if known.
+        metrics: the run's metrics by name; those named ``test/...`` are shown, shares in per cent, with
+            ``..._ci95`` as half-widths if they exist.
+        reference: main metric of the source-only model by domain (or task), if known.
         seed: the run's seed.
         tested_checkpoint: the tested checkpoint, ``last`` or ``best``.
-        protocol: facts about the protocol, each a phrase; one named ``oracle`` marks the target's row.
-        stream: destination; None: standard output.
+        protocol: facts about the protocol, by name or as phrases; ``oracle`` marks the target's row.
+        stream: destination; None for standard output.
     """
     rows, others = _by_part(named_by_unit(metrics))
     measured = {metric for row in rows.values() for metric in row if not metric.endswith("_ci95")}
@@ -97,8 +98,8 @@ def final_table(
             Text(", ".join(f"{_with_unit(f'{readable(m)} {format_metric(m, v)}', m)}" for m, v in others.items()))
         )
     within = isinstance(protocol, Mapping) and "episodes" in protocol
-    said, facts = _to_be_known(seed, tested_checkpoint, protocol, within)
-    shown += [Text(), *(Text(text, style="dim") for text in said)]
+    notes, facts = _to_be_known(seed, tested_checkpoint, protocol, within)
+    shown += [Text(), *(Text(text, style="dim") for text in notes)]
     if facts:
         shown.append(Padding(_grid(facts, "dim"), (0, 0, 0, 2)))
     say(*shown, stream=stream)
@@ -109,7 +110,7 @@ def findings(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) ->
 
     Args:
         rows: see :func:`tl_lab.training.screening.screening_rows`.
-        stream: destination; None: standard output.
+        stream: destination; None for standard output.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in SCREENED:
@@ -123,31 +124,31 @@ def health(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
     """Show the distance between the domains, with its interpretation.
 
     Args:
-        facts: the fields of :class:`tl_lab.watching.health.Health` that are known, and their ``reading``.
-        stream: destination; None: standard output.
+        facts: known fields of :class:`tl_lab.watching.health.Health`, and their interpretation, ``reading``.
+        stream: destination; None for standard output.
     """
-    told = []
+    measurements = []
     for name, metric in (("a_distance", "A-distance"), ("linear_acc", "linear domain classifier %")):
         values = [format_metric(metric_of, facts.get(key)) for key, metric_of in _both_ends(name)]
         if values[1] != "-":
-            told.append(f"{metric} {' -> '.join(value for value in values if value != '-')}")
+            measurements.append(f"{metric} {' -> '.join(value for value in values if value != '-')}")
     if facts.get("discriminator_acc") is not None:
-        told.append(f"discriminator % {format_metric('discriminator_acc', facts['discriminator_acc'])}")
+        measurements.append(f"discriminator % {format_metric('discriminator_acc', facts['discriminator_acc'])}")
     if facts.get("lambda_end") is not None:
-        told.append(f"lambda {format_metric('lambda', facts['lambda_end'])}")
+        measurements.append(f"lambda {format_metric('lambda', facts['lambda_end'])}")
     if norms := facts.get("gradient_norms"):
         pulls = ", ".join(f"{readable(name)} {norm:.3g}" for name, norm in norms.items())
-        told.append(f"gradient at the features: {pulls}")
-    said = Text.assemble(("health: ", "bold"), (str(facts.get("reading", "")), ""))
-    say(Text(), Text("; ".join(told), style="dim"), said, stream=stream)
+        measurements.append(f"gradient at the features: {pulls}")
+    reading = Text.assemble(("health: ", "bold"), (str(facts.get("reading", "")), ""))
+    say(Text(), Text("; ".join(measurements), style="dim"), reading, stream=stream)
 
 
 def forgetting(facts: Mapping[str, Any], stream: TextIO | None = None) -> None:
-    """Show the score on the earlier task before the run and after it.
+    """Show the score on an earlier task before and after the run.
 
     Args:
-        facts: ``task``, ``metric``, and its value ``before`` and ``after``.
-        stream: destination; None: standard output.
+        facts: ``task``, ``metric``, and its values ``before`` and ``after``.
+        stream: destination; None for standard output.
     """
     metric, before, after = str(facts["metric"]), float(facts["before"]), float(facts["after"])
     unit = " %" if is_share(metric) else ""
@@ -165,7 +166,7 @@ def selection(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -
 
     Args:
         rows: see :func:`tl_lab.results.folder.selection.selection`.
-        stream: destination; None: standard output.
+        stream: destination; None for standard output.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("epoch chosen by")
@@ -177,7 +178,7 @@ def selection(rows: Sequence[Mapping[str, Any]], stream: TextIO | None = None) -
         value = "" if row["value"] is None or row["oracle"] else format_metric(row["metric"], row["value"])
         text = format_metric(*score) if score is not None else "-"
         table.add_row(Text(str(row["chooser"])), str(row["epoch"]), value, text, style="dim" if row["oracle"] else "")
-    note = "For comparison only: target labels determine the oracle's row, and no other; see evaluate and callbacks."
+    note = "For comparison only: target labels determine only the oracle's row; see evaluate and callbacks."
     say(Text(), table, Text(note, style="dim"), stream=stream)
 
 
@@ -187,9 +188,9 @@ def next_steps(
     """Show the path of a run's files, and suggest next steps.
 
     Args:
-        folder: the run's folder; never wrapped, so that it can be copied.
+        folder: the run's folder, which is never wrapped, so that it can be copied.
         hints: commands, or pairs of a description and a command.
-        stream: destination; None: standard output.
+        stream: destination; None for standard output.
     """
     lines: list[RenderableType] = [Text(), Text.assemble(("Files: ", "bold"), (str(folder), ""))]
     if hints:
@@ -203,16 +204,16 @@ def next_steps(
 
 
 def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = False) -> None:
-    """Print renderables of rich: in colour on a terminal, otherwise as plain text of at most 100 columns.
+    """Print rich's renderables, in colour on a terminal, and otherwise as plain text of at most 100 columns.
 
     Args:
         parts: renderables, printed one below the other.
-        stream: destination; None: standard output.
-        unbroken: never wrap a line (for commands and paths, which are copied).
+        stream: destination; None for standard output.
+        unbroken: whether lines are never wrapped (for commands and paths, which users copy).
     """
     stream = stream or sys.stdout
     terminal = stream.isatty()
-    # A log in an encoding other than UTF-8 must not end a run: unsupported characters become "?".
+    # a log in an encoding other than UTF-8 must not stop a run, so unsupported characters become "?"
     encoding = getattr(stream, "encoding", None) or "utf-8"
     utf8 = encoding.lower().replace("-", "").startswith("utf")
     text = io.StringIO()
@@ -241,7 +242,7 @@ def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = F
 
 
 def _grid(facts: Mapping[str, Any], style: str = "") -> Table:
-    """Lay out known facts, one line each."""
+    """Arrange the facts that are not empty in lines."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="cyan")
     table.add_column(overflow="fold", style=style)
@@ -271,9 +272,9 @@ def _parameters(total: int, trainable: int) -> str:
 
 
 def _by_part(metrics: Mapping[str, float | None]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """Sort the test metrics into rows, one per domain or task (``""`` for a set without), and the rest.
+    """Sort the test metrics into rows, one per domain or task (``""`` if there is none), and the others.
 
-    The rest are summaries such as ``test/bwt``; losses are omitted.
+    The others are summaries such as ``test/bwt``; losses are omitted.
     """
     rows: dict[str, dict[str, float]] = {}
     others: dict[str, float] = {}
@@ -312,13 +313,13 @@ def _checkpoint_in_words(checkpoint: str) -> str:
 def _to_be_known(
     seed: int | None, checkpoint: str | None, protocol: Mapping[str, Any] | Sequence[str] | str, within: bool = False
 ) -> tuple[list[str], dict[str, Any]]:
-    """Return the notes on a table of scores: sentences, and facts by name."""
-    said = []
+    """Return the notes below a table of scores: sentences, and facts by name."""
+    text = []
     if seed is not None:
         interval = "± is over its test episodes, not over seeds" if within else "no interval"
-        said.append(f"One run, seed {seed}: {interval}; repeat with other seeds before comparing.")
+        text.append(f"One run, seed {seed}: {interval}; repeat with other seeds before comparing.")
     facts: dict[str, Any] = {"tested": _checkpoint_in_words(checkpoint)} if checkpoint else {}
     if isinstance(protocol, Mapping):
-        return said, facts | dict(protocol)
+        return text, facts | dict(protocol)
     phrases = [protocol] if isinstance(protocol, str) else protocol
-    return [*said, *(f"{phrase.rstrip('. ')}." for phrase in phrases if phrase)], facts
+    return [*text, *(f"{phrase.rstrip('. ')}." for phrase in phrases if phrase)], facts

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, one line per epoch in a log."""
+"""Display the progress of a run: a bar on a terminal, one line per epoch in a log."""
 
 import math
 import sys
@@ -26,7 +26,7 @@ def progress_callback(enabled: bool) -> ProgressBar | None:
         enabled: whether progress is displayed at all.
 
     Returns:
-        Lightning's rich bar if both outputs are a terminal, else :class:`EpochLines`; None if not enabled.
+        Lightning's rich bar if both outputs are a terminal, otherwise :class:`EpochLines`; None if not enabled.
     """
     if not enabled:
         return None
@@ -44,10 +44,10 @@ class _Bar(RichProgressBar):
 
 
 class EpochLines(ProgressBar):
-    """Print one line after each training epoch, for logs.
+    """Prints one line after each training epoch, for logs.
 
-    For example ``epoch 3/20  train/loss 0.413  val/source/acc 93.2 %  1.8 s  31 s left``. The remaining time is
-    estimated from the epochs of this session, so that earlier epochs of a resumed run do not distort it.
+    An example is ``epoch 3/20  train/loss 0.413  val/source/acc 93.2 %  1.8 s  31 s left``. The remaining time is
+    estimated from the epochs of this session only, so that earlier epochs of a resumed run do not distort it.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class EpochLines(ProgressBar):
         self._done = 0
 
     def disable(self) -> None:
-        """Disable the output (Lightning calls this on all processes but the first)."""
+        """Disable the output; Lightning calls this in all processes except the first."""
         self._enabled = False
 
     def enable(self) -> None:
@@ -65,7 +65,7 @@ class EpochLines(ProgressBar):
         self._enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock of the session."""
         self._start = time.monotonic()
         self._done = 0
 
@@ -74,7 +74,7 @@ class EpochLines(ProgressBar):
         self._epoch_start = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the line."""
+        """Print the line of the epoch."""
         self._done += 1
         now = time.monotonic()
         epoch, total = trainer.current_epoch + 1, _epochs(trainer)
@@ -99,13 +99,13 @@ def _last_loss(module: pl.LightningModule) -> dict[str, float]:
 
 @rank_zero_only
 def _print(text: str) -> None:
-    # Write each line in one call: several processes may share the log.
+    # one call per line, because several processes may share the log
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def _epochs(trainer: pl.Trainer) -> int | None:
-    """The number of epochs of the whole run, from the limit on epochs or steps that ends it first; None if neither."""
+    """Return the total number of epochs, from the limit on epochs or steps that is reached first; None if neither."""
     limits = []
     if trainer.max_epochs is not None and trainer.max_epochs >= 0:
         limits.append(trainer.max_epochs)
@@ -116,7 +116,7 @@ def _epochs(trainer: pl.Trainer) -> int | None:
 
 
 def _metrics(logged: dict[str, Any]) -> list[str]:
-    """Choose the values of a line: the training loss, then the main validation metrics, then validation losses."""
+    """Return the values of a line: the training loss, then the main validation metrics, then validation losses."""
     train = [name for name in ("train/loss", "train/loss_epoch", "loss") if name in logged][:1]
     val = [name for name in logged if split_name(name).split == "val"]
     first = [name for name in val if leads(name)]

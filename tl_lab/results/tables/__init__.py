@@ -1,1 +1,1 @@
-"""Conversion of runs to rows, comparisons and tables."""
+"""Convert runs to rows, comparisons and tables."""

@@ -1,4 +1,4 @@
-"""Claims of an experiment about its own runs: one setting is better than another, or hardly worse.
+"""Claims of an experiment about its own runs: that one setting is better than another, or hardly worse.
 
 This module does not import torch.
 """
@@ -21,14 +21,15 @@ __all__ = ["Claim", "Judged", "judge"]
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: an entry of the list ``reproduces.claims``.
+    """A claim: one entry of the list ``reproduces.claims``.
 
     Args:
         says: the claim in words.
-        better: values of swept keys that select the runs that are expected to be better.
-        worse: the same keys with the values of the runs for comparison.
+        better: values of swept keys that select the runs expected to be better.
+        worse: values of the same keys that select the runs to compare them with.
         by: smallest difference for which the claim holds, in the metric's unit; negative for "hardly worse".
-        over: ``seed``, or the swept key over whose values the interval is computed, each with its mean over seeds.
+        over: unit over which the interval is computed: ``seed``, or a swept key, whose values then each contribute
+            their mean over seeds.
 
     Raises:
         UserError: nothing is compared, or the keys of both sides differ.
@@ -43,18 +44,21 @@ class Claim:
     def __post_init__(self) -> None:
         if not self.better or {*self.better} != {*self.worse}:
             raise UserError(
-                f"reproduces.claims: {self.says!r} compares values of the same keys, not {sorted(self.better)} with "
-                f"{sorted(self.worse)}"
+                f"reproduces.claims: {self.says!r} must compare values of the same keys, not {sorted(self.better)} "
+                f"with {sorted(self.worse)}"
             )
         if self.over in self.better:
-            raise UserError(f"reproduces.claims: {self.says!r} has an interval over {self.over}, which it compares")
+            raise UserError(
+                f"reproduces.claims: {self.says!r} compares values of {self.over}, so the interval cannot be over "
+                f"{self.over}"
+            )
 
     @classmethod
     def from_node(cls, node: Mapping[str, Any]) -> "Claim":
-        """Read an entry.
+        """Read an entry of the list.
 
         Raises:
-            UserError: a key is unknown, or one is missing.
+            UserError: a key is unknown or missing.
         """
         names = [each.name for each in fields(cls)]
         for key in node:
@@ -72,7 +76,7 @@ class Judged:
 
     Args:
         claim: the claim.
-        differences: better minus worse, one per seed (or value of ``over``), positive if the claim is right.
+        differences: better minus worse, one per seed (or value of ``over``); positive in favour of the claim.
         half: half-width of the mean's 95 % Student t interval; NaN with fewer than three differences.
     """
 
@@ -95,7 +99,7 @@ class Judged:
         return "no" if self.mean + self.half < self.claim.by else "undecided"
 
     def row(self, metric: str) -> list[str]:
-        """Format the claim, its difference and the verdict as text."""
+        """Format the claim, its difference, the number of values and the verdict as text."""
         sign = -1.0 if less_is_better(metric) else 1.0
         shown = format_difference(metric, sign * self.mean, self.half, both_of(sign * self.differences))
         bound = "" if not self.claim.by else f" (bound {format_difference(metric, sign * self.claim.by)})"
@@ -104,12 +108,12 @@ class Judged:
 
 
 def judge(runs: "pd.DataFrame", claim: Claim, metric: str) -> Judged:
-    """Compare runs in pairs, which differ only in the keys that the claim names.
+    """Compare pairs of runs that differ only in the keys of the claim.
 
     Args:
         runs: completed runs, with columns ``seed``, the metric, and ``override.<key>`` of each swept key, as text.
         claim: the claim.
-        metric: the metric's name, which determines what is better.
+        metric: the metric's name, which determines the direction.
     """
     named = [f"override.{key}" for key in claim.better]
     rest = ["seed", *(name for name in runs if name.startswith("override.") and name not in (*named, "override.seed"))]
@@ -123,7 +127,7 @@ def judge(runs: "pd.DataFrame", claim: Claim, metric: str) -> Judged:
 
 
 def _selected(runs: "pd.DataFrame", values: Mapping[str, Any]) -> "pd.DataFrame":
-    """Select the runs with these values (a list for several values of a key), and drop the columns of the keys."""
+    """Select the runs with these values; a list permits several values of a key."""
     kept = runs
     for key, value in values.items():
         wanted = [str(one) for one in (value if isinstance(value, list | tuple) else [value])]

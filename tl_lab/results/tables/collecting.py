@@ -1,4 +1,4 @@
-"""Conversion of the runs below folders to rows.
+"""Collect the runs in folders as rows of a table.
 
 This module does not import torch.
 """
@@ -31,40 +31,41 @@ FIRST = (
 )  # fmt: skip
 """Columns of :func:`collect` that are neither overrides nor metrics."""
 OVERRIDE = "override."
-"""Prefix of an override's key in the name of its column."""
+"""Prefix of the column of an override, before its key."""
 SELECTION = "selection/"
-"""Prefix of a chooser's name: the target's main metric at the epoch that a validator would have chosen."""
+"""Prefix of the columns with the target's main metric at the epoch that a validator would have chosen."""
 Folders = str | Path | Iterable[str | Path]
-"""One folder or several."""
+"""One folder, or several folders."""
 _NEVER_OF_A_TRIAL = ("test/", "oracle/", SELECTION)
 _ABOUT_THE_SWEEP = ("sweep.", "changed_data")  # not settings of a run
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".git", ".hydra"}
 
 
 def collect(folders: Folders) -> "pd.DataFrame":
-    """Collect the runs below one or several folders, one row each.
+    """Collect the runs in one or several folders and their sub-folders, one row each.
 
-    A run is a folder with ``results.json`` or ``.hydra/overrides.yaml``; one without results, or with damaged
-    ones, is a row too, with the reason.
+    A run is a folder with ``results.json`` or ``.hydra/overrides.yaml``. A run without results, or with damaged
+    results, also has a row, which states the reason. Runs of a folder are in natural order.
+
+    Settings that a search chose for each run are part of its ``setting``, but do not have ``override.`` columns,
+    because they are results of the search and not swept values (``tuned`` lists them). Trials of a search are omitted
+    if there are other runs (``attrs["trials_left_out"]`` is their number). If there are only trials, they have no test
+    scores, which must not be used for selection.
 
     Args:
-        folders: a sweep's folder, a run's folder, or several of either.
+        folders: folder of a sweep or of a run, or several of these.
 
     Returns:
-        Columns: ``folder``; ``setting`` (the overrides that differ between runs, without the seed; an oracle is
-        marked, and so are the data, by their ``content_hash``, if runs of one setting read different files);
-        ``seed``;
-        ``status`` (completed, failed, running, or missing) and ``error``; ``duration_s``; parameter counts;
-        name, device, hashes, commit, versions, protocol; ``overrides`` as one text and each as ``override.<key>``;
-        then the metrics under their names. Settings that a search chose for each run are part of its ``setting``, but
-        have no columns of their own: they are results of the search, not swept values (``tuned`` names them).
-        A search's trials are omitted if there are other runs (``attrs["trials_left_out"]`` counts them), and alone have
-        no test scores, which must not be used to choose; ``attrs["objectives"]`` holds the name and value, the larger
-        the better, of the metric by which each run was ranked, None without one, and ``attrs["scales"]`` by folder what
-        runs of prompts found at their model's size. Runs of a folder are in natural order.
+        A table with the columns ``folder``; ``setting`` (the overrides that differ between runs, without the seed; it
+        marks oracles, and the ``content_hash`` of the data if runs of the same setting read different files);
+        ``seed``; ``status`` (completed, failed, running or missing) and ``error``; ``duration_s``; numbers of
+        parameters; name, device, hashes, commit, versions, protocol; ``overrides`` as one text, and each override as
+        ``override.<key>``; then the metrics under their names. ``attrs["objectives"]`` has for each run the name and
+        value (larger is better) of the metric by which it was ranked, or None. ``attrs["scales"]`` has, by folder, the
+        scores by model size of prompting runs.
 
     Raises:
-        UserError: a folder does not exist, or there is no run below any.
+        UserError: a folder does not exist, or none contains a run.
     """
     import pandas as pd
 
@@ -80,7 +81,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
     trials = [row["trial"] for row in rows]
     if all(trials):
         rows = [{name: value for name, value in row.items() if not name.startswith(_NEVER_OF_A_TRIAL)} for row in rows]
-    elif any(trials):  # the winning trial would count as another seed of the chosen setting
+    elif any(trials):  # otherwise the winning trial would count as another seed of the chosen setting
         rows = [row for row in rows if not row["trial"]]
     objectives = [row.pop("_objective", None) for row in rows]
     scales = {row["folder"]: scale for row in rows if isinstance(scale := row.pop("_scale", None), dict)}
@@ -100,7 +101,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
 
 
 def expected_of(runs: "pd.DataFrame") -> Reproduces | None:
-    """Read the published values of the experiment from a run's configuration; None if runs do not agree on them."""
+    """Read the published values of the experiment from the runs' configurations; None if these differ."""
     nodes = []
     for folder in runs["folder"]:
         try:
@@ -111,12 +112,12 @@ def expected_of(runs: "pd.DataFrame") -> Reproduces | None:
         return None
     try:
         return Reproduces.from_node(nodes[0])
-    except UserError:  # a file from elsewhere; the results of the runs are kept
+    except UserError:  # a configuration from elsewhere must not prevent the report
         return None
 
 
 def _runs(root: Path) -> Iterator[Path]:
-    """Yield the run folders at or below a folder, in natural order (2 before 10)."""
+    """Yield the run folders among a folder and its sub-folders, in natural order (2 before 10)."""
     for path, folders, files in os.walk(root):
         if RESULTS in files or (".hydra" in folders and (Path(path) / ".hydra" / "overrides.yaml").is_file()):
             yield Path(path)
@@ -173,7 +174,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
 
 
 def _overrides(path: Path) -> dict[str, str]:
-    """Read Hydra's list of overrides; ``+key=value`` and ``key=value`` are the same choice, ``~key`` removes."""
+    """Read Hydra's list of overrides; ``+key=value`` means the same as ``key=value``, and ``~key`` removes a key."""
     try:
         lines = read_yaml(path)
     except UserError:
@@ -190,7 +191,7 @@ def _number(text: str | None) -> int | None:
 
 
 def _settings(overrides: Sequence[Mapping[str, str]]) -> list[str]:
-    """Name each run's setting by the overrides that differ between runs, except the seed."""
+    """Return the name of each run's setting: the overrides that differ between runs, except the seed."""
     keys = dict.fromkeys(key for pairs in overrides for key in pairs if key != "seed")
     varying = [key for key in keys if len({pairs.get(key) for pairs in overrides}) > 1]
     return [
@@ -200,7 +201,7 @@ def _settings(overrides: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _told_apart(settings: Sequence[str], contents: Sequence[str | None]) -> list[str]:
-    """Mark runs of one setting that read different files: they are not repeats of each other."""
+    """Mark runs of the same setting that read different files, because they are not repetitions of each other."""
     read: dict[str, set[str]] = {}
     for setting, content in zip(settings, contents, strict=True):
         read.setdefault(setting, set()).update({content} if content else ())

@@ -1,4 +1,4 @@
-"""The best setting, and those that are not significantly worse; comparison of methods over data sets.
+"""Find the best setting and those that are not significantly worse, and rank methods over data sets.
 
 This module does not import torch.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST_TASKS", "Ranking", "Standing", "data_keys", "rank_methods", "standings"]
 
 FEWEST_TASKS = 6
-"""Smallest number of data sets for a test of ranks."""
-# options of data that concern training, not the identity of the data
+"""Smallest number of data sets for which ranks are tested."""
+# data options that affect only training, and do not determine which data are used
 _TRAINING = {
     "batch_size", "eval_batch_size", "batches_per_epoch", "workers", "augmentation", "evaluate",
     "train", "episodes_per_step", "episodes_per_epoch", "val_episodes",
@@ -34,8 +34,9 @@ class Standing(NamedTuple):
 
     Attributes:
         word: ``best``, ``level`` (not significantly worse), ``worse``, or ``unknown`` (too few seeds).
-        difference: to the best, seed by seed; None for the best itself.
-        p: of the paired t-test, corrected by Holm for the comparisons with this best one; None if not tested.
+        difference: difference from the best method, seed by seed; None for the best itself.
+        p: p-value of the paired t-test, Holm-corrected for the comparisons with the same best setting; None if not
+            tested.
     """
 
     word: str
@@ -44,28 +45,30 @@ class Standing(NamedTuple):
 
 
 def data_keys(runs: "pd.DataFrame") -> list[str]:
-    """List the swept keys that determine the data of a run: ``data``, ``data.pair``, ``experiment``, ...
+    """List the swept keys that determine the data of a run: ``data``, ``data.pair``, ``experiment`` ...
 
     Args:
-        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
+        runs: runs as returned by :func:`tl_lab.results.tables.collecting.collect`.
     """
     keys = [key for key in swept_keys(runs) if key in ("data", "experiment") or key.startswith(("data.", "data@"))]
     return [key for key in keys if key.partition(".")[2].partition(".")[0] not in _TRAINING]
 
 
 def standings(runs: "pd.DataFrame", metric: str) -> dict[str, Standing]:
-    """Find the best setting by its mean, and compare it with the others on the same data over common seeds.
+    """Find the setting with the best mean, and compare the other settings on the same data with it over common seeds.
 
-    The test is the paired t-test over seeds; its p-values are corrected by Holm for the number of settings compared
-    with the same best one. Below three common seeds nothing is tested, and a setting with fewer seeds is never the best
-    one. Oracles are excluded. Settings on different data (see :func:`data_keys`) are not compared.
+    The test is the paired t-test over seeds, with p-values corrected by Holm's procedure for the number of settings
+    compared with the same best one. With fewer than three common seeds, nothing is tested, and a setting with fewer
+    than three seeds is never the best. Oracles are excluded. Settings on different data (see :func:`data_keys`) are
+    not compared.
 
     Args:
-        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
+        runs: runs as returned by :func:`tl_lab.results.tables.collecting.collect`.
         metric: the metric's name.
 
     Returns:
-        Setting -> its standing; a setting without others on its data, or without the metric, has no entry.
+        The standing of each setting by its name; a setting without the metric, or without others on the same data, has
+        no entry.
     """
     done = independent(runs)
     done = done[done[metric].notna() & done["seed"].notna() & (done["oracle"] != True)]  # noqa: E712 - may be None
@@ -82,10 +85,10 @@ def standings(runs: "pd.DataFrame", metric: str) -> dict[str, Standing]:
 
 
 def _beside_best(settings: Sequence[str], scores: np.ndarray) -> dict[str, Standing]:
-    """Compare columns of scores ``(seeds, settings)``, larger the better, NaN for missing runs."""
+    """Compare the columns of scores ``(seeds, settings)``; larger is better, and NaN stands for a missing run."""
     means, counts = np.nanmean(scores, axis=0), np.isfinite(scores).sum(axis=0)
     enough = counts >= FEWEST_SEEDS
-    if not enough.any():  # among single runs, the best one may be the best by chance
+    if not enough.any():  # with one or two seeds, the best setting may be the best by chance
         return dict.fromkeys(settings, Standing("unknown"))
     best = int(np.where(enough, means, -np.inf).argmax())
     others = [j for j in range(len(settings)) if means[j] != means[best] or not enough[j]]
@@ -103,14 +106,14 @@ def _beside_best(settings: Sequence[str], scores: np.ndarray) -> dict[str, Stand
 
 @dataclass(frozen=True)
 class Ranking:
-    """Methods by their mean rank over data sets.
+    """Methods sorted by their mean rank over data sets.
 
     Args:
-        methods: best first.
-        ranks: their mean ranks, 1 the best.
+        methods: names of the methods, best first.
+        ranks: mean rank of each method; 1 is the best.
         tasks: number of data sets.
-        p: of Friedman's test, as Iman and Davenport's F.
-        critical: the difference of mean ranks from which on two methods differ significantly (Nemenyi).
+        p: p-value of Friedman's test, in the form of Iman and Davenport's F.
+        critical: Nemenyi's critical difference: two methods differ significantly if their mean ranks differ by more.
     """
 
     methods: list[str]
@@ -134,10 +137,11 @@ def rank_methods(table: Crossed, metric: str) -> Ranking | None:
 
     Args:
         table: methods by data sets.
-        metric: the metric's name, which determines what is better.
+        metric: the metric's name, which determines the direction.
 
     Returns:
-        The mean ranks with Friedman's and Nemenyi's tests; None below six complete data sets or three methods.
+        The mean ranks with Friedman's and Nemenyi's tests; None with fewer than six complete data sets or three
+        methods.
 
     References:
         Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7 (2006).

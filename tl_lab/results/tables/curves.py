@@ -1,4 +1,4 @@
-"""Learning curves of settings: mean and spread over seeds, read from the runs' ``metrics.csv``.
+"""Learning curves of settings, with mean and spread over seeds, from the runs' ``metrics.csv``.
 
 This module does not import torch.
 """
@@ -22,10 +22,9 @@ class Curve:
     """A metric over training, aggregated over seeds.
 
     Args:
-        steps: ``(T,)``, ascending.
-        mean: over the seeds that logged at each step, ``(T,)``.
-        spread: standard deviation over seeds, ddof 1, ``(T,)``; for two seeds half their distance; NaN if one seed
-            logged.
+        steps: training steps in ascending order, ``(T,)``.
+        mean: mean over the seeds that logged a value at each step, ``(T,)``.
+        spread: standard deviation over seeds (ddof 1), ``(T,)``; for two seeds half their difference; NaN for one seed.
         n: number of seeds.
     """
 
@@ -36,13 +35,13 @@ class Curve:
 
 
 def curve_names(folder: Path) -> list[str]:
-    """List the curves of a run to compare: the main validation metric and the training loss.
+    """List the metrics of a run whose curves are compared: the main validation metric and the training loss.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Returns:
-        At most two names; none if the run has logged nothing.
+        At most two names; empty if the run has logged nothing.
     """
     if not (folder / _FILE).is_file():
         return []
@@ -61,14 +60,14 @@ def curve_names(folder: Path) -> list[str]:
 
 
 def read_curves(folder: Path, names: Sequence[str]) -> dict[str, dict[int, float]]:
-    """Read curves of one run.
+    """Read the curves of one run.
 
     Args:
-        folder: of the run.
-        names: of the metrics.
+        folder: folder of the run.
+        names: names of the metrics.
 
     Returns:
-        Name -> step -> value; finite values only; empty if the file is missing or damaged.
+        For each metric, its finite values by step; empty if the file is missing or damaged.
     """
     found: dict[str, dict[int, float]] = {name: {} for name in names}
     if not (folder / _FILE).is_file():
@@ -89,14 +88,14 @@ def read_curves(folder: Path, names: Sequence[str]) -> dict[str, dict[int, float
 
 
 def mean_curve(runs: Sequence[dict[int, float]]) -> Curve | None:
-    """Average one metric's curves over runs, step by step.
+    """Average the curves of a metric over runs, step by step.
 
     Args:
-        runs: step -> value, for each run.
+        runs: values by step, for each run.
 
     Returns:
-        The curve; None if nothing was logged. Steps that some runs have not logged are omitted, because a mean
-        over some of the seeds is not comparable.
+        The curve; None if nothing was logged. Steps that are missing in some runs are omitted, because means over
+        different seeds are not comparable.
     """
     runs = [run for run in runs if run]
     counts: dict[int, int] = {}

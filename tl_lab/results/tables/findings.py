@@ -1,4 +1,4 @@
-"""The content of a report, computed once and independent of the format.
+"""Compute the content of a report, independent of its format.
 
 This module does not import torch.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_CURVES", "Findings", "find", "find_curves"]
 
 MOST_CURVES = 10
-"""Largest number of settings with curves: the number of distinguishable colours."""
+"""Largest number of settings whose curves are drawn, which is the number of distinguishable colours."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class Findings:
     Args:
         runs: one row per run (:func:`tl_lab.results.tables.collecting.collect`).
         table: one row per setting (:func:`tl_lab.results.tables.summarising.summarise`).
-        metrics: those of the tables.
-        standings: metric -> setting -> its comparison with the best.
+        metrics: names of the metrics in the tables.
+        standings: for each metric, the comparison of each setting with the best one, by setting.
         baseline: the override of the settings with which the others are compared.
-        expected: published values for the experiment; None if it states none.
-        crossed: methods by tasks, the metric and the key of the tasks; None if runs form no such table.
-        ranking: of methods over data sets; None if there are too few.
-        budgets: the main metric's name and its summary by number of labels; None if that was not swept.
-        transfer: each way of transfer against training from scratch.
-        items: each way of transfer against training from scratch, on the same test items.
-        gains: each task trained jointly with others against the same task alone.
-        scale: models of different sizes with the same prompts.
+        expected: published values for the experiment; None if there are none.
+        crossed: methods by tasks, the metric and the key of the tasks; None if the runs form no such table.
+        ranking: ranking of methods over data sets; None if there are too few.
+        budgets: name of the main metric, and its summary by number of labels; None if the number was not swept.
+        transfer: comparison of each way of transfer with training from scratch.
+        items: the same comparison on single test items.
+        gains: comparison of each task trained jointly with others with the same task trained alone.
+        scale: scores of models of different sizes with the same prompts.
     """
 
     runs: "pd.DataFrame"
@@ -65,12 +65,12 @@ class Findings:
 
     @property
     def main_metric(self) -> str | None:
-        """The metric by which settings are selected for a figure: the main one, of the target if there is one."""
+        """The metric that selects settings for a figure: the main metric, on the target if there is one."""
         return leading_on_target(self.metrics) or next(iter(self.metrics), None)
 
     @property
     def root(self) -> Path:
-        """The folder to which the names of runs are relative."""
+        """The folder to which the folders of runs are relative."""
         return Path(self.runs.attrs["root"])
 
 
@@ -85,14 +85,14 @@ def _check_baseline(runs: "pd.DataFrame", baseline: str) -> None:
 
 
 def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
-    """Read the runs below folders and compute the content of a report.
+    """Read the runs in folders and their sub-folders, and compute the content of a report.
 
     Args:
-        folders: of a sweep, of a run, or several of either.
+        folders: folder of a sweep or of a run, or several of these.
         baseline: the override of the settings with which the others are compared, seed by seed.
 
     Raises:
-        UserError: a folder does not exist, there is no run below any, or none has the requested baseline.
+        UserError: a folder does not exist, none contains a run, or no run has the requested baseline.
     """
     runs = collect(folders)
     if baseline != _BASELINE:
@@ -119,13 +119,13 @@ def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
 
 
 def find_curves(found: Findings) -> dict[str, dict[str, Curve]]:
-    """Average the learning curves of the settings with the best means, at most ten of them.
+    """Average the learning curves of the settings with the best means, for at most ten settings.
 
     Args:
-        found: as returned by :func:`find`.
+        found: content of the report, as returned by :func:`find`.
 
     Returns:
-        Metric -> setting -> curve; empty if no run has logged anything.
+        For each metric, the curve of each setting by its name; empty if no run has logged anything.
     """
     done = independent(found.runs)
     settings = _best_settings(found)
@@ -144,7 +144,7 @@ def find_curves(found: Findings) -> dict[str, dict[str, Curve]]:
 
 
 def _best_settings(found: Findings) -> Sequence[str]:
-    """The settings of the curves, in the order of the table."""
+    """Return the settings whose curves are drawn, in the order of the table."""
     table = found.table
     if (name := found.main_metric) is not None and len(table) > MOST_CURVES:
         table = table.sort_values(f"{name} mean", ascending=less_is_better(name), kind="stable")

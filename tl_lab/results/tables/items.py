@@ -30,7 +30,7 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Items:
-    """A way of training against training from scratch with the same labels, on the same test items.
+    """Comparison of a way of training with training from scratch with the same labels, on the same test items.
 
     Args:
         budget: of the way of training.
@@ -98,12 +98,15 @@ def sign_flip_test(differences: np.ndarray) -> float:
 
 
 def bootstrap_interval(differences: np.ndarray, confidence: float = CONFIDENCE, seed: int = 0) -> tuple[float, float]:
-    """Return the percentile interval of a mean over items, by bootstrap.
+    """Return the bootstrap percentile interval of a mean over items.
 
     Args:
         differences: mean difference of each item, ``(N,)``.
         confidence: level of the interval, in (0, 1).
-        seed: of the draws.
+        seed: seed of the bootstrap samples.
+
+    Returns:
+        The lower and the upper end.
     """
     values, counts = np.unique(differences, return_counts=True)
     draws = np.random.default_rng(seed).multinomial(len(differences), counts / len(differences), size=_RESAMPLES)
@@ -112,11 +115,11 @@ def bootstrap_interval(differences: np.ndarray, confidence: float = CONFIDENCE, 
 
 
 def find_items(runs: "pd.DataFrame", budgets: Sequence[Budget]) -> list[Items]:
-    """Compare each way of transfer with training from scratch, over common seeds and items.
+    """Compare each way of transfer with training from scratch on common seeds and items.
 
     Args:
-        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
-        budgets: as returned by :func:`tl_lab.results.tables.label_budgets.find_budgets`.
+        runs: runs as returned by :func:`tl_lab.results.tables.collecting.collect`.
+        budgets: rows as returned by :func:`tl_lab.results.tables.label_budgets.find_budgets`.
 
     Returns:
         A row for each way and number of labels whose runs have saved their predictions.
@@ -147,7 +150,7 @@ def find_items(runs: "pd.DataFrame", budgets: Sequence[Budget]) -> list[Items]:
 
 
 def _read(folder: Path) -> dict[tuple[str, str], int]:
-    """Read a run's predictions by set and position; empty if it has saved none."""
+    """Return whether each test item was classified correctly, by set and position; empty if nothing was saved."""
     try:
         with (folder / _ANSWERS).open(newline="") as file:
             return {(row["set"], row["index"]): int(row["right"]) for row in csv.DictReader(file)}

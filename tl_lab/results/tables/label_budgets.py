@@ -1,4 +1,4 @@
-"""The main metric by number of labels, and the gain from transfer: the result of a sweep over ``data.labels``.
+"""Summarise a sweep over ``data.labels``: the main metric by number of labels, and the gain from transfer.
 
 This module does not import torch.
 """
@@ -26,15 +26,15 @@ class Budget:
     """Result of one way of training with one number of labels.
 
     Args:
-        way: the compared choice, as its overrides without the number of labels: ``strategy=fine_tuning``.
-        setting: the runs' setting.
-        labels: labels of the training set.
+        way: overrides of the runs without the number of labels, such as ``strategy=fine_tuning``.
+        setting: setting of the runs.
+        labels: number of labels in the training set.
         everything: whether these are all labels.
         n: number of seeds.
-        mean: of the main test metric over seeds.
-        half: half-width of its interval; NaN below three seeds.
-        seconds: mean duration of a run.
-        both: the values of two seeds; otherwise NaN.
+        mean: mean of the main test metric over seeds.
+        half: half-width of its interval; NaN with fewer than three seeds.
+        seconds: mean duration of a run, in seconds.
+        both: the two values if there are two seeds; otherwise NaN.
     """
 
     way: str
@@ -50,16 +50,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A way of transfer against training from scratch with the same labels, over common seeds.
+    """Comparison of transfer with training from scratch with the same number of labels, over common seeds.
 
     Args:
-        budget: of the way of transfer.
+        budget: result of the transfer method with this number of labels.
         n: number of common seeds.
         mean: mean difference of the main test metric.
-        half: half-width of its paired interval; NaN below three seeds.
-        p: of the paired t-test, corrected by Holm for the number of rows; None with too few seeds.
-        both: the differences of two seeds; otherwise NaN.
-        less_is_better: whether transfer helps if the difference is negative.
+        half: half-width of its paired interval; NaN with fewer than three seeds.
+        p: p-value of the paired t-test, Holm-corrected for the number of rows; None with too few seeds.
+        both: the two differences if there are two seeds; otherwise NaN.
+        less_is_better: whether a negative difference means that transfer helps.
     """
 
     budget: Budget
@@ -84,11 +84,11 @@ def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:
     """Summarise a sweep over the number of labels.
 
     Args:
-        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
+        runs: runs as returned by :func:`tl_lab.results.tables.collecting.collect`.
 
     Returns:
-        The main metric's name, and a row for each way and number of labels, in ascending order; None if the
-        number of labels was not swept.
+        The name of the main metric, and a row for each way of training and number of labels, in ascending order; None
+        if the number of labels was not swept.
     """
     if _LABELS not in swept_keys(runs):
         return None
@@ -119,9 +119,9 @@ def find_transfer(runs: "pd.DataFrame", metric: str, budgets: list[Budget]) -> l
     """Compare each way of transfer with training from scratch with the same number of labels.
 
     Args:
-        runs: as for :func:`find_budgets`.
-        metric: the main metric's name.
-        budgets: as returned by :func:`find_budgets`.
+        runs: see :func:`find_budgets`.
+        metric: name of the main metric.
+        budgets: rows as returned by :func:`find_budgets`.
 
     Returns:
         A row for each setting that has a counterpart; none if ``strategy=from_scratch`` was not swept.

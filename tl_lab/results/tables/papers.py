@@ -1,7 +1,7 @@
-"""Experiments of papers: published values, measured values, and the small files that store them.
+"""Experiments from papers: published values, measured values, and the files that store the measured values.
 
-This module does not import torch. Runs are stored in ``docs/results/reproductions/<experiment>.csv``, one row each;
-the tables of README.md and docs/reproductions.md are generated from them.
+This module does not import torch. Runs are stored in ``docs/results/reproductions/<experiment>.csv``, with one row per
+run. The tables of README.md and docs/reproductions.md are generated from these files.
 """
 
 import io
@@ -38,7 +38,7 @@ __all__ = [
     "with_earlier",
 ]
 
-_LATER = ("machine", "command", "learned")  # columns that the first files do not have
+_LATER = ("machine", "command", "learned")  # columns that older files do not have
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Paper:
     """An experiment with published values, and its stored runs.
 
     Attributes:
-        name: of the experiment, for example ``dann/amazon_reviews``.
+        name: name of the experiment, for example ``dann/amazon_reviews``.
         what: description in one line.
         expected: the published values.
-        runs: stored runs, one row each; None if it was not run here.
-        asked: its methods that have a published value.
+        runs: stored runs, one row each; None if the experiment was not run here.
+        asked: methods of the experiment that have a published value.
     """
 
     name: str
@@ -68,22 +68,22 @@ class Paper:
 
     @property
     def rows(self) -> list[list[str]]:
-        """Method, measured, published, difference and verdict of each published method that was run."""
+        """A table row for each published method that was run: method, measured, published, difference, verdict."""
         table = self.crossed
         return [] if table is None else verdict_rows(table, self.expected.metric, self.expected)
 
     @cached_property
     def decisions(self) -> dict[str, Verdict]:
-        """Verdicts by method: published methods with runs of every task and seed."""
+        """Verdict of each published method that has runs of every task and seed, by the name of the method."""
         table = self.crossed
         return {} if table is None else verdicts(table, self.expected)
 
     @cached_property
     def claims(self) -> list[Judged]:
-        """Results of the experiment's claims, from the stored runs."""
+        """Results of the experiment's claims on the stored runs."""
         if self.runs is None:
             return []
-        # both sides of a claim may have selected different values of what is tuned
+        # the tuned keys may have different selected values on the two sides of a claim
         runs = chosen(self.runs, self.expected).drop(columns=[f"override.{key}" for key in self.expected.tuned])
         return [judge(runs, claim, self.expected.metric) for claim in self.expected.expectations]
 
@@ -91,8 +91,8 @@ class Paper:
     def status(self) -> str:
         """``reproduced``, ``not reproduced``, ``undecided``, ``partly run``, ``not run here``, ``nothing published``.
 
-        A reduced recipe is not a reproduction: it is ``within its tolerance`` or ``not within its tolerance``. Without
-        published numbers, the claims decide: ``as expected`` or ``not as expected``.
+        A reduced recipe is not a reproduction, so its status is ``within its tolerance`` or ``not within its
+        tolerance``. Without published numbers, the claims determine the status, ``as expected`` or ``not as expected``.
         """
         if self.runs is None:
             return "not run here"
@@ -109,7 +109,7 @@ class Paper:
 
     @property
     def reached(self) -> str:
-        """How many methods are within the tolerance, or claims hold: ``2 of 3``; empty without both."""
+        """How many methods are within the tolerance, or how many claims hold: ``2 of 3``; empty if there are none."""
         if not self.asked and self.claims:
             return f"{[claim.word for claim in self.claims].count('yes')} of {len(self.claims)} claims"
         words = [verdict.word for verdict in self.decisions.values()]
@@ -117,7 +117,7 @@ class Paper:
 
     @property
     def more_seeds(self) -> int | None:
-        """Expected number of further seeds that decide every method; 0 if all are decided, None if unknown."""
+        """Expected number of further seeds that decide all methods; 0 if all are decided, None if unknown."""
         if self.runs is None or not self.asked or self.status == "partly run":
             return None
         needed = [0 if verdict.decided else verdict.more_seeds for verdict in self.decisions.values()]
@@ -135,7 +135,7 @@ class Paper:
 
     @property
     def next_seed(self) -> int:
-        """The first seed after those of the stored runs."""
+        """The smallest seed above those of the stored runs."""
         return 0 if self.runs is None else int(self.runs["seed"].max()) + 1
 
     @property
@@ -145,7 +145,7 @@ class Paper:
 
 
 def _status_of(words: Sequence[str]) -> str:
-    """Sum up the verdicts on claims."""
+    """Summarise the verdicts on claims."""
     if not words:
         return "nothing published"
     if "no" in words:
@@ -154,19 +154,19 @@ def _status_of(words: Sequence[str]) -> str:
 
 
 def papers() -> list[Paper]:
-    """Read every experiment that states published values, with its stored runs."""
+    """Read all experiments with published values, and their stored runs."""
     found = (paper_of(name) for name in choices("experiment")["experiment"])
     return [paper for paper in found if paper is not None]
 
 
 def paper_of(name: str) -> Paper | None:
-    """Read an experiment with its stored runs; None if it states no published values."""
+    """Read an experiment and its stored runs; None if it has no published values."""
     file = choices("experiment")["experiment"][name]
     expected = Reproduces.from_node(compose([f"experiment={name}"]).reproduces)
     if expected is None:
         return None
     place = place_of(name)
-    # swept values are names, even if they look like numbers or like a missing value (null)
+    # swept values are text, even if they look like numbers or like a missing value (null)
     names = {f"override.{key}": str for key in expected.swept}
     runs = pd.read_csv(place, dtype=names, keep_default_na=False, na_values=[""]) if place.exists() else None
     return Paper(name, describe(file), expected, runs, asked(file, expected))
@@ -176,7 +176,7 @@ def asked(file: Path, expected: Reproduces) -> frozenset[str]:
     """List the methods that an experiment runs and the paper reports; other published methods are ignored.
 
     Args:
-        file: of the experiment.
+        file: configuration file of the experiment.
         expected: the published values.
     """
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
@@ -190,19 +190,19 @@ def expected_by(experiment: str) -> Reproduces:
     """Read the published values of an experiment.
 
     Raises:
-        UserError: there is no such experiment, or it states no published values.
+        UserError: the experiment is unknown, or has no published values.
     """
     names = choices("experiment")["experiment"]
     if experiment not in names:
         raise UserError(f"there is no experiment {experiment!r}; {nearest(experiment, names)}")
     expected = Reproduces.from_node(compose([f"experiment={experiment}"]).reproduces)
     if expected is None:
-        raise UserError(f"conf/experiment/{experiment}.yaml states no published values: it has no node 'reproduces'")
+        raise UserError(f"conf/experiment/{experiment}.yaml has no published values (no node 'reproduces')")
     return expected
 
 
 def place_of(experiment: str) -> Path:
-    """Return the file of an experiment's runs: in the repository, or among the outputs of an installed package."""
+    """Return the file of an experiment's runs: in the repository or, for an installed package, among the outputs."""
     repository = conf_dir().parent / "docs" / "results"
     outputs = Path(os.environ.get("TL_LAB_OUTPUTS", "outputs"))
     root = repository if repository.is_dir() else outputs
@@ -210,20 +210,20 @@ def place_of(experiment: str) -> Path:
 
 
 def stored(experiment: str, folders: Sequence[str | Path], command: str = "") -> pd.DataFrame:
-    """Read an experiment's runs in the stored format.
+    """Read an experiment's runs, and convert them to the stored format.
 
     Args:
-        experiment: its name.
-        folders: of its sweeps.
-        command: command that made them on this machine; empty if unknown.
+        experiment: name of the experiment.
+        folders: folders of its sweeps.
+        command: command that ran them on this machine; empty if unknown.
 
     Returns:
-        One row per run: method, task, seed, main test metrics and the published metric, seconds, and the
-        circumstances of the run.
+        One row per run: method, task, seed, main test metrics, the published metric, duration in seconds, and details
+        such as date, commit, device and versions.
 
     Raises:
-        UserError: a run belongs to another experiment, changes more than the method, the task and the seed, or is not
-            completed.
+        UserError: a run is not completed, belongs to another experiment, or overrides other keys than method, task and
+            seed.
     """
     expected = expected_by(experiment)
     runs = collect(folders)
@@ -240,7 +240,9 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
             raise UserError(f"{run['folder']} is a run of experiment={results['choices']['experiment']}")
         changed |= set(str(run["tuned"]).split())
         if changed:
-            raise UserError(f"{run['folder']} changes more than method, task and seed: {', '.join(sorted(changed))}")
+            raise UserError(
+                f"{run['folder']} overrides other keys than method, task and seed: {', '.join(sorted(changed))}"
+            )
         metrics = {name: run[name] for name in runs if split_name(name).split == "test" and leads(name)}
         rows.append(
             {key: _chosen(run, key, results) for key in keys}
@@ -258,31 +260,31 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
 
 
 def _chosen(run: Any, key: str, results: Mapping[str, Any]) -> Any:
-    """The swept value, or the experiment's own choice if nothing was swept."""
+    """Return the swept value of a key, or the experiment's own choice if the key was not swept."""
     given = run.get(key)
     return given if pd.notna(given) else results["choices"].get(key.removeprefix("override."))
 
 
 def with_earlier(table: pd.DataFrame, place: Path) -> pd.DataFrame:
-    """Append runs to the stored ones, which keep every digit.
+    """Append runs to the stored ones, whose text is not changed.
 
     Args:
         table: the new runs, as returned by :func:`stored`.
-        place: the file of the earlier ones.
+        place: file of the earlier runs.
 
     Returns:
-        All runs, each value as its text in the file.
+        All runs, with each value as its text in the file.
 
     Raises:
-        UserError: there is no such file, it has other columns, or a run is in both.
+        UserError: the file does not exist or has other columns, or a run is in both.
     """
     if not place.is_file():
-        raise UserError(f"nothing is stored in {place.name} yet: leave --add out")
+        raise UserError(f"nothing is stored in {place.name} yet: leave out --add")
     new = io.StringIO(table.to_csv(index=False))
     earlier, added = (pd.read_csv(file, dtype=str, keep_default_na=False) for file in (place, new))
     earlier = earlier.assign(**{name: "" for name in _LATER if name not in earlier})
     if {*earlier} != {*added}:
-        raise UserError(f"{place.name} has other columns than these runs: {sorted({*earlier} ^ {*added})}")
+        raise UserError(f"{place.name} and these runs have different columns: {sorted({*earlier} ^ {*added})}")
     return _ordered(pd.concat([earlier, added], ignore_index=True))
 
 
@@ -290,17 +292,20 @@ def keep(experiment: str, table: pd.DataFrame, add: bool = False) -> Path:
     """Write an experiment's runs to its file.
 
     Args:
-        experiment: its name.
-        table: as returned by :func:`stored`.
-        add: keep the stored runs: the new ones are further seeds or tasks.
+        experiment: name of the experiment.
+        table: runs as returned by :func:`stored`.
+        add: whether to keep the stored runs and add the new ones (further seeds or tasks), instead of replacing them.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        UserError: the runs come from uncommitted code, or do not match the stored ones.
+        UserError: the runs come from uncommitted code, or do not fit the stored ones.
     """
     place = place_of(experiment)
     if table["git_commit"].isna().any() or table["git_commit"].str.contains("changes").any():
         raise UserError(
-            f"{place.name} stores runs of committed code only, and some of these are not: commit, and run again"
+            f"{place.name} stores only runs of committed code, and some of these are not: commit, and run again"
         )
     table = with_earlier(table, place) if add else table
     return write_text(place, table.to_csv(index=False, lineterminator="\n"))
@@ -319,7 +324,7 @@ def machine() -> str:
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     keys = [name for name in table if name.startswith("override.")]
     if table.duplicated([*keys, "seed"]).any():
-        raise UserError("two runs have the same method, task and seed: name one sweep only")
+        raise UserError("two runs have the same method, task and seed: give only one sweep")
     by_number = {"seed": table["seed"].astype(int)}
     return table.sort_values([*keys, "seed"], kind="stable", key=lambda values: by_number.get(values.name, values))
 

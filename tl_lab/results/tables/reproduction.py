@@ -1,4 +1,4 @@
-"""A sweep in the format of papers, methods by tasks, and compared with published values.
+"""Arrange a sweep by methods and tasks, as in papers, and compare it with published values.
 
 This module does not import torch.
 """
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _FEWEST_FOR_RANKS = 6
-"""Number of tasks below which a two-sided signed-rank test cannot reach p < .05."""
+"""Smallest number of tasks with which a two-sided signed-rank test can reach p < .05."""
 _BASELINES = ("none", "source_only", "naive", "from_scratch")
 
 
@@ -46,19 +46,19 @@ class Reproduces:
 
     Args:
         source: paper, table and page of the values.
-        metric: the corresponding metric of a run, for example ``test/target/r2``, in its unit (accuracies: in [0, 1]).
-        tolerance: largest distance of a measured mean from the published one that counts as reproduced, >= 0; the whole
+        metric: the corresponding metric of a run, for example ``test/target/r2``, in its unit (accuracies in [0, 1]).
+        tolerance: largest difference between measured and published mean that counts as reproduced, >= 0; the whole
             interval must be within it (:func:`~tl_lab.results.tables.verdicts.decide`).
-        methods: the swept key whose values are the compared methods.
-        tasks: the swept key whose values are the tasks over which methods are compared; None for one task.
-        variants: further swept keys, each with its unnamed value: any other value defines a separate method,
-            ``fine_tuning, word_vectors``.
-        tuned: swept keys whose best value by ``chosen_by`` is taken for each method, task and seed.
-        chosen_by: the metric that selects among runs; it must not use the target's labels.
-        published: by method, a number or, with tasks, a number for each of them; methods that occur only in the paper
+        methods: swept key whose values are the compared methods.
+        tasks: swept key whose values are the tasks over which methods are compared; None for one task.
+        variants: further swept keys, each with its usual value; another value makes the run a separate method, whose
+            name has the value appended, such as ``fine_tuning, word_vectors``.
+        tuned: swept keys whose best value by ``chosen_by`` is used for each method, task and seed.
+        chosen_by: metric that selects among runs; it must not use the target's labels.
+        published: for each method a number or, with tasks, a number for each task; methods that occur only in the paper
             are shown in addition to the others.
-        standard_errors: of the published mean over tasks, by method, if the paper gives them, >= 0.
-        claims: settings expected to be better than others, or hardly worse: entries of
+        standard_errors: standard error of each method's published mean over tasks, >= 0, if the paper states it.
+        claims: claims that settings are better than others, or hardly worse, each with the keys of
             :class:`~tl_lab.results.tables.claims.Claim`.
 
     Raises:
@@ -87,14 +87,14 @@ class Reproduces:
             raise UserError(f"reproduces.tolerance must be at least 0, not {self.tolerance}")
         if bool(self.tuned) != (self.chosen_by is not None):
             raise UserError(
-                "reproduces.tuned and reproduces.chosen_by must be given together: swept keys and selecting metric"
+                "reproduces.tuned (swept keys) and reproduces.chosen_by (the metric that selects) must be set together"
             )
         if (self.chosen_by or "").startswith(("test/", "oracle/")):
             raise UserError(f"reproduces.chosen_by={self.chosen_by}: test metrics cannot be used for selection")
         for method, numbers in self.published.items():
             where = f"reproduces.published.{method}"
             if self.tasks is None and not _is_number(numbers):
-                raise UserError(f"{where} must be one number where reproduces.tasks is null, not {numbers!r}")
+                raise UserError(f"{where} must be one number if reproduces.tasks is null, not {numbers!r}")
             if self.tasks is not None and not (
                 isinstance(numbers, Mapping) and numbers and all(map(_is_number, numbers.values()))
             ):
@@ -110,7 +110,7 @@ class Reproduces:
 
     @classmethod
     def from_node(cls, node: Mapping[str, Any] | None) -> "Reproduces | None":
-        """Read the node of a configuration; None if an experiment states no published values.
+        """Read the node of a configuration; None if the experiment has no published values.
 
         Raises:
             UserError: a key is unknown, ``source`` is missing, or a value is wrong.
@@ -122,20 +122,20 @@ class Reproduces:
             if key not in names:
                 raise UserError(f"reproduces has no key {key!r}; {nearest(str(key), names)}")
         if not isinstance(node.get("source"), str):
-            raise UserError("reproduces.source must name the paper, table and page")
+            raise UserError("reproduces.source must state the paper, table and page")
         return cls(**node)
 
     @property
     def swept(self) -> list[str]:
-        """List the swept keys: methods, tasks, variants, and what is tuned."""
+        """The swept keys: of methods, tasks and variants, and the tuned keys."""
         return [key for key in (self.methods, self.tasks, *self.variants, *self.tuned) if key]
 
     @property
     def expectations(self) -> list[Claim]:
-        """Return the claims.
+        """The claims.
 
         Raises:
-            UserError: one is invalid.
+            UserError: a claim is invalid.
         """
         return [Claim.from_node(node) for node in self.claims]
 
@@ -165,18 +165,18 @@ class Crossed:
     """A metric by method and task.
 
     Args:
-        methods: in the order of the runs, a baseline first.
-        tasks: likewise; one, the empty text, if tasks were not swept.
-        seeds: number of seeds by (task, method); 0 without runs.
-        mean: over seeds, ``(tasks, methods)``; NaN without runs.
-        half: half-width of its 95 % interval, likewise; NaN below three seeds.
-        overall: mean over tasks, each with the same weight, ``(methods,)``; NaN if a task is missing.
-        overall_half: half-width over seeds of a seed's mean over tasks; NaN below three seeds, or if seeds are
-            missing.
+        methods: names of the M methods in the order of the runs, a baseline first.
+        tasks: names of the T tasks in the order of the runs; a single empty text if tasks were not swept.
+        seeds: number of seeds, ``(T, M)``; 0 without runs.
+        mean: mean over seeds, ``(T, M)``; NaN without runs.
+        half: half-width of its 95 % interval, ``(T, M)``; NaN with fewer than three seeds.
+        overall: mean over tasks with equal weights, ``(M,)``; NaN if a task is missing.
+        overall_half: half-width of the interval of ``overall`` over seeds, ``(M,)``; NaN with fewer than three seeds,
+            or if runs are missing.
         oracles: methods that used the target's labels.
-        both: the values of two seeds by (task, method); absent otherwise.
-        overall_both: the means over tasks of two seeds by method; absent otherwise.
-        overall_of: each seed's mean over tasks by method; absent if seeds are missing.
+        both: the values of two seeds by position of task and method; absent for other numbers of seeds.
+        overall_both: the means over tasks of two seeds by position of the method; absent for other numbers of seeds.
+        overall_of: mean over tasks of each seed by position of the method; absent if runs are missing.
     """
 
     methods: list[str]
@@ -192,11 +192,11 @@ class Crossed:
     overall_of: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     def named(self, method: str) -> str:
-        """Return the displayed name of a method; an oracle is marked."""
+        """Return the displayed name of a method, which marks an oracle."""
         return f"{method} (oracle)" if method in self.oracles else method
 
     def seeds_said(self) -> str:
-        """Describe how many seeds the cells have: ``3``, or ``1 to 3``."""
+        """Return the range of numbers of seeds as text: ``3``, or ``1 to 3``."""
         numbers = self.seeds[self.seeds > 0]
         low, high = int(numbers.min()), int(numbers.max())
         return str(low) if low == high else f"{low} to {high}"
@@ -204,18 +204,18 @@ class Crossed:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against the baseline over tasks.
+    """Comparison of a method with the baseline over tasks.
 
     Args:
-        method: the method.
-        baseline: the method with which it is compared.
-        n: tasks that both have.
-        mean: mean over tasks of the difference of seed means.
-        half: half-width of its 95 % Student t interval over tasks; NaN below three tasks.
-        above: tasks on which the method is better.
-        p: Wilcoxon's signed-rank test, two-sided, corrected by Holm for the number of methods; None for fewer than
-            six tasks, or if no task differs.
-        both: the differences on two tasks; otherwise NaN.
+        method: name of the method.
+        baseline: name of the method with which it is compared.
+        n: number of tasks that both have.
+        mean: mean over tasks of the difference of the means over seeds.
+        half: half-width of its 95 % Student t interval over tasks; NaN with fewer than three tasks.
+        above: number of tasks on which the method is better.
+        p: p-value of Wilcoxon's two-sided signed-rank test, Holm-corrected for the number of methods; None with fewer
+            than six tasks, or if all differences are zero.
+        both: the two differences if there are two tasks; otherwise NaN.
     """
 
     method: str
@@ -229,14 +229,14 @@ class Comparison:
 
 
 def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
-    """Select for each method, variant, task and seed the run that is best by ``chosen_by``.
+    """Select the best run by ``chosen_by`` for each method, variant, task and seed.
 
     Args:
-        runs: completed runs, as for :func:`cross`.
-        expected: the swept keys to select from, and the selecting metric.
+        runs: completed runs (see :func:`cross`).
+        expected: the swept keys, the tuned keys and the metric that selects.
 
     Returns:
-        The selected runs, or all runs without a selection. A group whose runs lack the metric keeps its first.
+        The selected runs; all runs if nothing is tuned. If no run of a group has the metric, its first run is selected.
     """
     keys = [f"override.{key}" for key in expected.swept if key not in expected.tuned]
     if expected.chosen_by is None or not set(keys) <= set(runs):
@@ -248,11 +248,11 @@ def chosen(runs: "pd.DataFrame", expected: Reproduces) -> "pd.DataFrame":
 
 
 def named_methods(runs: "pd.DataFrame", expected: Reproduces) -> "pd.Series":
-    """Return each run's method, followed by the values of its variants that are not the usual ones.
+    """Return the method of each run, followed by those values of the variants that are not the usual ones.
 
     Args:
-        runs: completed runs, as for :func:`cross`.
-        expected: the keys.
+        runs: completed runs (see :func:`cross`).
+        expected: the keys of methods and variants.
     """
     names = runs[f"override.{expected.methods}"].copy()
     for key, usual in expected.variants.items():
@@ -263,14 +263,14 @@ def named_methods(runs: "pd.DataFrame", expected: Reproduces) -> "pd.Series":
 
 
 def arrange(runs: "pd.DataFrame", expected: Reproduces) -> Crossed | None:
-    """Arrange runs as an experiment states it: its selection among runs, methods and their variants by tasks.
+    """Arrange the runs of an experiment by methods (with variants) and tasks, after selecting the best tuned values.
 
     Args:
-        runs: completed runs, as for :func:`cross`.
-        expected: the keys, the metric and the selecting metric.
+        runs: completed runs (see :func:`cross`).
+        expected: the keys, the metric and the metric that selects.
 
     Returns:
-        The table; None if no run has the metric or the methods' key.
+        The table; None if no run has the metric, or the key of the methods.
     """
     if (column := f"override.{expected.methods}") not in runs:
         return None
@@ -284,11 +284,11 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
     Args:
         runs: completed runs, one row each, with columns ``seed``, the metric, and ``override.<key>`` of both keys.
         metric: the metric's name.
-        methods: the swept key of the methods.
-        tasks: the swept key of the tasks, or None.
+        methods: swept key of the methods.
+        tasks: swept key of the tasks, or None.
 
     Returns:
-        The table; None if no run has the metric or the methods' key.
+        The table; None if no run has the metric, or the keys.
     """
     key, of_task = f"override.{methods}", f"override.{tasks}"
     if key not in runs or metric not in runs or (tasks is not None and of_task not in runs):
@@ -323,17 +323,17 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
 
 
 def compare_methods(table: Crossed, metric: str = ASSUMED) -> list[Comparison]:
-    """Compare each method with the one without adaptation, over tasks.
+    """Compare each method with the baseline over tasks.
 
-    The pairs are the tasks: the difference of the two means over seeds on each. Tasks that share domains are not
-    independent, which makes intervals too narrow.
+    Each task contributes the difference of the two means over seeds. Tasks that share domains are not independent,
+    which makes intervals too narrow.
 
     Args:
         table: methods by tasks.
-        metric: the metric's name, which determines what is better.
+        metric: the metric's name, which determines the direction.
 
     Returns:
-        A row for each method; none without a baseline (``none`` or ``source_only``) or with one task only.
+        A row for each method; empty if there is no baseline (such as ``none`` or ``source_only``), or only one task.
     """
     baseline = next((name for name in _BASELINES if name in table.methods), None)
     if baseline is None or len(table.tasks) < 2:
@@ -356,16 +356,16 @@ def compare_methods(table: Crossed, metric: str = ASSUMED) -> list[Comparison]:
 def crossed_rows(
     table: Crossed, metric: str, tasks: str, expected: Reproduces | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """Arrange methods by tasks: one row per task and one for the mean, one column per method, published values last.
+    """Format methods by tasks: one row per task and one for the mean, one column per method, then published values.
 
     Args:
         table: methods by tasks.
         metric: the metric's name.
-        tasks: the key of the tasks; empty for one task.
-        expected: the published values.
+        tasks: swept key of the tasks; empty for one task.
+        expected: published values.
 
     Returns:
-        The head, and the rows, as text.
+        The column headers, and the rows, as text.
     """
     published = list(expected.published) if expected is not None else []
     head = [
@@ -399,7 +399,7 @@ def crossed_rows(
 
 
 def verdicts(table: Crossed, expected: Reproduces) -> dict[str, Verdict]:
-    """Compare each method's seeds with the published number, for methods with runs of all tasks and seeds."""
+    """Compare each method with its published number, for methods that have runs of all tasks and seeds."""
     found = {}
     for j, values in table.overall_of.items():
         method = table.methods[j]
@@ -411,7 +411,7 @@ def verdicts(table: Crossed, expected: Reproduces) -> dict[str, Verdict]:
 
 
 def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list[str]]:
-    """Compare each method's mean with the published one: method, measured, published, difference, verdict."""
+    """Return a row for each published method: method, measured, published, difference, verdict."""
     rows = []
     found = verdicts(table, expected)
     for j, method in enumerate(table.methods):
@@ -433,7 +433,7 @@ def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list
 
 
 def comparison_rows(table: Crossed, metric: str) -> list[list[str]]:
-    """Compare each method with the baseline over tasks: method, baseline, difference, tasks won, p."""
+    """Return a row for each method: method, baseline, difference, number of tasks on which it is better, p-value."""
     return [
         [
             table.named(each.method),
@@ -449,7 +449,7 @@ def comparison_rows(table: Crossed, metric: str) -> list[list[str]]:
 def _signed_rank(difference: np.ndarray) -> float | None:
     if len(difference) < _FEWEST_FOR_RANKS or not difference.any():
         return None
-    from scipy.stats import wilcoxon  # seconds to import
+    from scipy.stats import wilcoxon  # takes seconds to import
 
     return float(wilcoxon(difference).pvalue)
 

@@ -1,4 +1,4 @@
-"""Scores by model size: the same prompts for models of different numbers of parameters, compared with guessing.
+"""Scores by model size: the same prompts for models of different sizes, compared with chance.
 
 This module does not import torch.
 """
@@ -21,16 +21,16 @@ _MODEL = ("backbone", "strategy.language_model", "init_from")
 
 @dataclass(frozen=True)
 class OfSize:
-    """The score of one model on the same prompts as others.
+    """The score of a model with the same prompts as other models.
 
     Args:
-        way: the overrides that do not select the model: data and prompts.
+        way: the overrides that do not select the model (those of data and prompts).
         model: the overrides that select the model.
         parameters: number of parameters of the model.
         n: number of runs, one per seed.
         acc: mean accuracy over the runs.
-        low, high: means of the ends of their 95 % intervals over the test items.
-        chance: mean accuracy of the most frequent class.
+        low, high: means of the ends of the runs' 95 % intervals over the test items.
+        chance: mean accuracy of always predicting the most frequent class.
     """
 
     way: str
@@ -54,10 +54,10 @@ def find_scale(runs: "pd.DataFrame") -> list[OfSize]:
     """Collect the scores of runs by the size of their models (``scale`` in their results).
 
     Args:
-        runs: as :func:`tl_lab.results.tables.collecting.collect` returns them, with their ``attrs["scales"]``.
+        runs: runs as returned by :func:`tl_lab.results.tables.collecting.collect`, with ``attrs["scales"]``.
 
     Returns:
-        A row for each way and model, the smallest first; empty without models of two sizes and the same way.
+        A row for each model and way, smallest model first; empty if no two models of different sizes have the same way.
     """
     keys = swept_keys(runs)
     of_model = [key for key in keys if key.split(".")[0] in _MODEL or key in _MODEL]
@@ -65,9 +65,9 @@ def find_scale(runs: "pd.DataFrame") -> list[OfSize]:
         return []
     groups: dict[tuple[str, str], list[dict[str, float]]] = {}
     for run in independent(runs).to_dict("records"):
-        if (said := runs.attrs["scales"].get(run["folder"])) is not None:
+        if (score := runs.attrs["scales"].get(run["folder"])) is not None:
             way = _named(run, [key for key in keys if key not in of_model])
-            groups.setdefault((way, _named(run, of_model)), []).append(said)
+            groups.setdefault((way, _named(run, of_model)), []).append(score)
     found = [_row(way, model, each) for (way, model), each in groups.items()]
     sizes = {way: len({row.parameters for row in found if row.way == way}) for way, _ in groups}
     kept = [row for row in found if sizes[row.way] > 1]

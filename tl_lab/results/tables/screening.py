@@ -1,4 +1,4 @@
-"""Tables of the screening metrics of findings, for the screen, the report and the card; without torch."""
+"""Tables of the screening metrics of findings, for the terminal, the report and the card; without torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,14 +17,14 @@ SCREENED = (
     "specificity %",
     "ECE %",
 )
-"""Columns."""
+"""Column headers of the table."""
 ON_SCREENING = (
     "Interval by DeLong. 'At 90 % specificity' is the sensitivity at that point of the test set's own ROC curve. The "
     "threshold of each finding is the lowest with a specificity of at least 90 % on the validation set; sensitivity "
     "and specificity are those of this threshold on the test set, where the specificity may differ from 90 %. ECE is "
     "the expected calibration error."
 )
-"""The note below the table."""
+"""Note below the table."""
 _POINTS = ("sensitivity_at_90", "sensitivity", "specificity", "calibration_error")
 _SHARES = ("auroc", "low", "high", *_POINTS)
 

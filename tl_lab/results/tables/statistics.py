@@ -1,4 +1,4 @@
-"""Intervals and corrections for tables; this module does not import torch."""
+"""Confidence intervals, tests and corrections for tables; this module does not import torch."""
 
 import math
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.95
-"""Default level of intervals."""
+"""Default confidence level of intervals."""
 FEWEST_SEEDS = 3
-"""Smallest number of values for an interval or test: for two values, t is 12.7, and the interval says nothing."""
+"""Smallest number of values for an interval or test; for two values t is 12.7, so that an interval is meaningless."""
 NO_PAIR = (math.nan, math.nan)
-"""Placeholder for both values if there are not two."""
+"""Placeholder for the two values if their number is not two."""
 
 
 class Difference(NamedTuple):
@@ -35,10 +35,10 @@ class Difference(NamedTuple):
 
     Attributes:
         n: number of pairs.
-        mean: of the differences.
-        half: half-width of the mean's Student t interval; NaN for n < 3.
-        p: of the paired t-test, two-sided; NaN for n < 3.
-        both: the two differences for n = 2, the smaller first; else NaN.
+        mean: mean of the differences.
+        half: half-width of Student's t interval of the mean; NaN for n < 3.
+        p: p-value of the two-sided paired t-test; NaN for n < 3.
+        both: the two differences for n = 2, the smaller first; otherwise NaN.
     """
 
     n: int
@@ -49,10 +49,10 @@ class Difference(NamedTuple):
 
 
 def t_quantile(n: Any, confidence: float = CONFIDENCE) -> np.ndarray:
-    """Return Student's t quantile of a two-sided interval over n values, n - 1 degrees of freedom.
+    """Return Student's t quantile for a two-sided interval over n values, with n - 1 degrees of freedom.
 
     Args:
-        n: number of values, or an array of them.
+        n: number of values, or an array of such numbers.
         confidence: level of the interval, in (0, 1).
 
     Returns:
@@ -65,7 +65,7 @@ def t_quantile(n: Any, confidence: float = CONFIDENCE) -> np.ndarray:
 
 
 def half_width(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> float:
-    """Return the half-width of a mean's Student t interval, ``t s / sqrt(n)`` with s of ddof 1; NaN for n < 3."""
+    """Return the half-width of Student's t interval of a mean, ``t s / sqrt(n)`` (s with ddof 1); NaN for n < 3."""
     values = np.asarray(values, dtype=float)
     if len(values) < FEWEST_SEEDS:
         return math.nan
@@ -73,7 +73,7 @@ def half_width(values: Sequence[float] | np.ndarray, confidence: float = CONFIDE
 
 
 def both_of(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Return two values, the smaller first, which are shown because they are too few for an interval; else NaN."""
+    """Return the two values, the smaller first, if there are two, which are too few for an interval; otherwise NaN."""
     if len(values) != 2:
         return NO_PAIR
     low, high = sorted(map(float, values))
@@ -81,14 +81,14 @@ def both_of(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
 
 
 def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Difference:
-    """Test whether the mean of paired differences is zero: Student's ``t = sqrt(n) d / s`` with s of ddof 1.
+    """Test whether the mean of paired differences is zero, with Student's ``t = sqrt(n) d / s`` (s with ddof 1).
 
     Args:
-        differences: one per pair, finite.
+        differences: one finite difference per pair.
         confidence: level of the interval, in (0, 1).
 
     Returns:
-        The mean difference with its interval and p; p is 0 or 1 if all differences are equal.
+        The mean difference with its interval and p-value; if all differences are equal, p is 0, or 1 if they are zero.
     """
     from scipy.special import stdtr
 
@@ -105,13 +105,13 @@ def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONF
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p-values for their number, by Holm's step-down procedure.
+    """Correct p-values for the number of tests by Holm's step-down procedure.
 
     Args:
-        p_values: of the performed tests; None for tests that were not performed.
+        p_values: p-values of the tests; None for tests that were not performed.
 
     Returns:
-        The corrected values, in their order, at most 1; None stays None.
+        The corrected p-values, at most 1, in the same order; None stays None.
 
     References:
         Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6 (1979).
@@ -126,16 +126,16 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def friedman(ranks: np.ndarray) -> float:
-    """Test whether methods have the same mean rank over data sets, by Friedman's statistic as Iman and Davenport's F.
+    """Test whether methods have the same mean rank over data sets, by Friedman's test with Iman and Davenport's F.
 
     ``chi2 = (k - 1) sum_j (R_j - N (k + 1) / 2)^2 / (sum_ij r_ij^2 - N k (k + 1)^2 / 4)`` with rank sums R_j, which
-    allows for ties; ``F = (N - 1) chi2 / (N (k - 1) - chi2)`` with k - 1 and (k - 1)(N - 1) degrees of freedom.
+    takes ties into account; ``F = (N - 1) chi2 / (N (k - 1) - chi2)`` with k - 1 and (k - 1)(N - 1) degrees of freedom.
 
     Args:
-        ranks: of k methods on N data sets, ``(N, k)``, ties with their mean rank.
+        ranks: ranks of k methods on N data sets, ``(N, k)``; tied methods have their mean rank.
 
     Returns:
-        p; 1 if all ranks are tied.
+        The p-value; 1 if all ranks are tied.
 
     References:
         Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7 (2006), section 3.2.2.
@@ -148,15 +148,15 @@ def friedman(ranks: np.ndarray) -> float:
     if within <= 0:
         return 1.0
     chi2 = (k - 1) * between / within
-    if chi2 >= n * (k - 1) * (1 - 1e-12):  # all data sets give the same ranks
+    if chi2 >= n * (k - 1) * (1 - 1e-12):  # the ranks are the same on all data sets
         return 0.0
     return float(fdtrc(k - 1, (k - 1) * (n - 1), (n - 1) * chi2 / (n * (k - 1) - chi2)))
 
 
 def nemenyi(k: int, n: int, alpha: float = 1 - CONFIDENCE) -> float:
-    """Return the difference of mean ranks from which on two of k methods differ significantly over n data sets.
+    """Return Nemenyi's critical difference of mean ranks, above which two of k methods differ significantly.
 
-    ``CD = q / sqrt(2) * sqrt(k (k + 1) / (6 n))`` with the studentized range's quantile q.
+    ``CD = q / sqrt(2) * sqrt(k (k + 1) / (6 n))`` over n data sets, with the quantile q of the studentized range.
 
     References:
         Demsar, JMLR 7 (2006), section 3.2.2.
@@ -171,7 +171,7 @@ def studentized_range(k: int, share: float) -> float:
 
     Args:
         k: number of values, >= 2.
-        share: in (0, 1).
+        share: confidence level, in (0, 1).
     """
     from scipy.special import ndtr
 
@@ -191,12 +191,12 @@ def wilson_interval(share: float, count: int, z: float = 1.959964) -> tuple[floa
     (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
 
     Args:
-        share: p that was observed, in [0, 1].
-        count: n, at least 1.
-        z: quantile of the normal distribution; the default covers 95 %.
+        share: observed share p, in [0, 1].
+        count: number of observations n, at least 1.
+        z: quantile of the normal distribution; the default gives a 95 % interval.
 
     Returns:
-        Both ends, in [0, 1].
+        The lower and the upper end, in [0, 1].
 
     References:
         E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22, 1927.

@@ -1,4 +1,4 @@
-"""Summaries of runs: one row per setting, differences seed by seed, methods by tasks.
+"""Summarise runs: one row per setting, differences seed by seed, and methods by tasks.
 
 This module does not import torch.
 """
@@ -33,8 +33,8 @@ def summarise(df: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFra
     """Summarise runs over seeds, one row per setting.
 
     The half-width of a metric's interval is ``t((1 + confidence) / 2, n - 1) * s / sqrt(n)``, with Student's t
-    and the standard deviation s over seeds (ddof 1). There is none for n < 3. Only completed runs count, and of
-    several with the same setting and seed only the newest, because they are not independent repeats.
+    and the standard deviation s over seeds (ddof 1). There is no interval for n < 3. Only completed runs count. Of
+    several runs with the same setting and seed, only the newest counts, because they are not independent repetitions.
 
     Args:
         df: runs as returned by :func:`collect`.
@@ -42,8 +42,8 @@ def summarise(df: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFra
 
     Returns:
         Columns ``setting``, ``n`` (seeds), ``not_completed`` (runs), ``duration_s`` (mean), and for each metric
-        ``<metric> mean``, ``<metric> ci95`` (half-width; NaN for n < 3), ``<metric> low`` and ``<metric> high`` (both
-        values for n = 2; else NaN) and ``<metric> n``.
+        ``<metric> mean``, ``<metric> ci95`` (half-width; NaN for n < 3), ``<metric> low`` and ``<metric> high`` (the
+        two values for n = 2; otherwise NaN) and ``<metric> n``.
     """
     import pandas as pd
 
@@ -75,9 +75,8 @@ def paired_differences(
 ) -> "pd.DataFrame":
     """Compare each setting with its baseline over common seeds.
 
-    The baseline of a setting differs from it in the baseline's key only. The interval is that
-    of the mean of the paired differences, Student's t with n - 1 degrees of freedom, not corrected for the
-    number of comparisons.
+    The baseline of a setting differs from it only in the key of the baseline. The interval is Student's t interval of
+    the mean of the paired differences, with n - 1 degrees of freedom, not corrected for the number of comparisons.
 
     Args:
         df: runs as returned by :func:`collect`.
@@ -88,8 +87,8 @@ def paired_differences(
     Returns:
         A row for each setting that has a baseline and at least one common seed: ``setting``, ``baseline``, ``n``,
         ``mean``, ``ci95`` (half-width; NaN for n < 3), ``positive`` (the number of seeds with a difference
-        above zero), ``p`` of the paired t-test, and ``low`` and ``high`` (both differences for n = 2; else NaN). Empty
-        if there is no baseline.
+        above zero), ``p`` of the paired t-test, and ``low`` and ``high`` (the two differences for n = 2; otherwise
+        NaN). Empty if there is no baseline.
     """
     import pandas as pd
 
@@ -114,11 +113,11 @@ def paired_differences(
 
 
 def find_crossed(runs: "pd.DataFrame", expected: Reproduces | None = None) -> tuple[Crossed, str, str] | None:
-    """Arrange runs by method and task, if the experiment specifies these, or two keys were swept.
+    """Arrange runs by method and task, if the experiment defines these, or if methods and one other key were swept.
 
     Args:
-        runs: as returned by :func:`collect`.
-        expected: the published values.
+        runs: runs as returned by :func:`collect`.
+        expected: published values for the experiment.
 
     Returns:
         The table, its metric, and the key of the tasks (empty for one task); None if runs form no such table.
@@ -144,8 +143,10 @@ def metric_columns(df: "pd.DataFrame") -> list[str]:
 
 
 def headline(df: "pd.DataFrame") -> list[str]:
-    """List the metrics of the table: those of the test sets, else of validation; no losses, no per-sample intervals,
-    for a single task only its main metric."""
+    """List the metrics of the table: those of the test sets or, without them, of validation.
+
+    Losses and half-widths are omitted, and of the metrics of a single task all but the main one.
+    """
     named = [(name, *split_name(name)) for name in metric_columns(df) if df[name].notna().any()]
     for wanted in ("test", "val"):
         chosen = [
@@ -158,12 +159,12 @@ def headline(df: "pd.DataFrame") -> list[str]:
 
 
 def leading_on_target(names: Sequence[str]) -> str | None:
-    """Find the main metric of the target, by which adaptations are compared; None if there is no target."""
+    """Return the target's main metric, by which adaptation methods are compared; None if there is no target."""
     return next((name for name in names if leads(name) and split_name(name).part.endswith("target")), None)
 
 
 def independent(df: "pd.DataFrame") -> "pd.DataFrame":
-    """Select the completed runs, the newest of each setting and seed; runs of unknown seed are all kept."""
+    """Select the newest completed run of each setting and seed, and all completed runs of unknown seed."""
     completed = df[df["status"] == "completed"]
     newest = completed.sort_values("written", kind="stable")
     repeated = newest["seed"].notna() & newest.duplicated(["setting", "seed"], keep="last")

@@ -1,4 +1,4 @@
-"""Each task of a joint training compared with its own single-task run: the result of a sweep over sets.
+"""Compare each task of multi-task runs with single-task runs of the same sweep.
 
 This module does not import torch.
 """
@@ -26,24 +26,24 @@ _TOGETHER: tuple[str, ...] = (
     "strategy.dwa_temperature",
 )
 _TOGETHER += ("strategy.gradnorm_alpha", "strategy.cagrad_c", "strategy.weights_lr", "strategy.cosines_every")
-"""Options without effect for a single task."""
+"""Options that have no effect with a single task."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A task trained jointly with others, against the same task alone, over common seeds.
+    """Comparison of a task trained jointly with others with the same task trained alone, over common seeds.
 
     Args:
-        setting: of the runs with several tasks.
-        task: its name.
-        metric: its validation-selected metric: ``test/rte/acc``.
+        setting: setting of the runs with several tasks.
+        task: name of the task.
+        metric: main test metric of the task, such as ``test/rte/acc``.
         n: number of common seeds.
-        together: mean of the metric over these, trained jointly.
-        alone: likewise, trained alone.
+        together: mean of the metric if trained jointly.
+        alone: mean of the metric if trained alone.
         difference: mean of the differences, seed by seed.
-        half: half-width of its paired interval; NaN below three seeds.
-        p: of the paired t-test, corrected by Holm for the number of rows; None below three seeds.
-        both: the differences of two seeds; otherwise NaN.
+        half: half-width of the paired interval of the difference; NaN with fewer than three seeds.
+        p: p-value of the paired t-test, Holm-corrected for the number of rows; None with fewer than three seeds.
+        both: the two differences if there are two seeds; otherwise NaN.
     """
 
     setting: str
@@ -68,13 +68,13 @@ class Gain:
 
 
 def find_gains(runs: "pd.DataFrame") -> list[Gain]:
-    """Compare each task with its single-task runs, which have the same settings except those of several tasks.
+    """Compare each task with its single-task runs, which have the same settings except those that need several tasks.
 
     Args:
-        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
+        runs: runs as returned by :func:`tl_lab.results.tables.collecting.collect`.
 
     Returns:
-        A row for each setting with several tasks and each of them that has a counterpart; none if the sets were not
+        A row for each task of each setting with several tasks, if it has a counterpart; empty if the sets were not
         swept.
     """
     if _SETS not in runs or "data.datasets" not in swept_keys(runs):
@@ -100,13 +100,15 @@ def find_gains(runs: "pd.DataFrame") -> list[Gain]:
             if not len(pairs):
                 continue
             together, other = (pairs[column].to_numpy(dtype=float) for column in (name, f"{name} alone"))
-            said = paired_t(together - other)
+            paired = paired_t(together - other)
             means = float(together.mean()), float(other.mean())
-            found.append(Gain(str(setting), task, name, said.n, *means, said.mean, said.half, said.p, said.both))
+            found.append(
+                Gain(str(setting), task, name, paired.n, *means, paired.mean, paired.half, paired.p, paired.both)
+            )
     corrected = holm([gain.p if gain.n >= FEWEST_SEEDS else None for gain in found])
     return [replace(gain, p=p) for gain, p in zip(found, corrected, strict=True)]
 
 
 def _names(text: object) -> tuple[str, ...]:
-    """Read the value of an override: ``[rte,mrpc]``."""
+    """Read the names in the value of an override, such as ``[rte,mrpc]``."""
     return tuple(name.strip() for name in str(text).strip("[] ").split(",") if name.strip())

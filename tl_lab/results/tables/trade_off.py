@@ -1,4 +1,4 @@
-"""Trade-off of settings on a stream: the last task against the earlier tasks.
+"""Trade-off of settings on a task stream between the last task and the earlier tasks.
 
 This module does not import torch.
 """
@@ -22,10 +22,10 @@ _OF_TASK = re.compile(r"test/task(\d+)(/target)?/(\w+)")
 
 
 def task_accuracies(metrics: Mapping[str, Any]) -> list[float]:
-    """Find the main test metric of each of a stream's tasks, in order; for pairs of domains those of the targets.
+    """Find the main test metric of each task of a stream, in order; for pairs of domains, that of each target.
 
     Args:
-        metrics: by name; other metrics are ignored.
+        metrics: metrics by name; others are ignored.
 
     Returns:
         T values; empty if there are no tasks, or one of them has no value.
@@ -40,23 +40,24 @@ def task_accuracies(metrics: Mapping[str, Any]) -> list[float]:
 
 
 def leading_task_metric(names: Iterable[str]) -> str | None:
-    """Return the main metric of a stream's tasks; None if there is none."""
+    """Return the name of the main metric of a stream's tasks; None if there is none."""
     return leading_metric(name for name in names if _OF_TASK.fullmatch(str(name)) and leads(name))
 
 
 def trade_off(runs: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataFrame":
     """Summarise the scores of settings on the last task of a stream, and the mean score on the earlier tasks.
 
-    Intervals are Student's over runs: over seeds, if runs are independent.
+    Intervals are Student's t intervals over runs, that is, over seeds.
 
     Args:
-        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`, completed and none twice.
+        runs: completed runs as returned by :func:`tl_lab.results.tables.collecting.collect`, without repetitions.
         confidence: level of the intervals, in (0, 1).
 
     Returns:
-        A row for each setting whose runs have two tasks or more: ``setting``, ``n``, ``last mean``, ``last ci95``
-        (half-width; NaN for n < 3), ``last low`` and ``last high`` (both values for n = 2; else NaN), likewise
-        ``earlier ...``, and ``line`` and ``value`` of :func:`lines_of_settings`. ``attrs["metric"]`` names the metric.
+        A row for each setting whose runs have at least two tasks: ``setting``, ``n``, ``last mean``, ``last ci95``
+        (half-width; NaN for n < 3), ``last low`` and ``last high`` (the two values for n = 2; otherwise NaN), the same
+        columns for ``earlier``, and ``line`` and ``value`` of :func:`lines_of_settings`. ``attrs["metric"]`` is the
+        name of the metric.
     """
     import pandas as pd
 
@@ -79,16 +80,16 @@ def trade_off(runs: "pd.DataFrame", confidence: float = CONFIDENCE) -> "pd.DataF
 
 
 def lines_of_settings(settings: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[str, str]]:
-    """Find settings that differ in one number only: they form a line, in the order of the number.
+    """Group settings that differ in a single number into lines, sorted by the number.
 
-    Of several such keys, the one with the most values is used first.
+    If there are several such keys, the one with the most values is used first.
 
     Args:
-        settings: the overrides of each, by its name.
+        settings: overrides of each setting, by the name of the setting.
 
     Returns:
-        Setting -> the line's name and the setting's number as given, in the order of the lines and along
-        them; settings on no line are omitted.
+        For each setting, the name of its line and its number as text, sorted by line and number; settings that are on
+        no line are omitted.
     """
     keys = dict.fromkeys(key for overrides in settings.values() for key in overrides if key != "seed")
     varying = [key for key in keys if len({overrides.get(key) for overrides in settings.values()}) > 1]

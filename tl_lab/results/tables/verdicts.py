@@ -1,4 +1,4 @@
-"""Whether a measured mean reproduces a published one, or how many more seeds would decide.
+"""Decide whether a measured mean reproduces a published one, or how many more seeds would decide it.
 
 This module does not import torch.
 """
@@ -14,18 +14,18 @@ from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
 __all__ = ["Verdict", "decide", "difference_half_width"]
 
 _MOST_SEEDS = 1000
-"""Largest number of further seeds that is reported."""
+"""Largest total number of seeds that is considered."""
 _ROUNDING = 1e-9
 
 
 class Verdict(NamedTuple):
-    """Comparison of an interval with a published number.
+    """Comparison of a measured mean with a published number.
 
     Attributes:
         word: ``yes``, ``no, above``, ``no, below`` or ``undecided``.
-        half: half-width of the interval of measured - published; NaN below three seeds.
-        more_seeds: for an undecided verdict, the expected number of seeds that decide it; None if none would, or if it
-            is decided.
+        half: half-width of the interval of measured - published; NaN with fewer than three seeds.
+        more_seeds: for an undecided verdict, the expected number of further seeds that decide it; None if no number
+            would, or if it is decided.
     """
 
     word: str
@@ -39,7 +39,7 @@ class Verdict(NamedTuple):
 
     @property
     def said(self) -> str:
-        """Format it for a table: ``undecided: 3 more seeds``."""
+        """The verdict as text for a table, such as ``undecided: 3 more seeds``."""
         if self.decided:
             return self.word
         if self.more_seeds is None:
@@ -48,16 +48,16 @@ class Verdict(NamedTuple):
 
 
 def decide(values: Sequence[float] | np.ndarray, published: float, tolerance: float, error: float = 0.0) -> Verdict:
-    """Compare seeds with a published number.
+    """Compare the values of several seeds with a published number.
 
-    A mean is reproduced if the whole interval of measured - published lies within the tolerance, and not reproduced if
-    the whole interval lies outside. Anything else is undecided, and so are fewer than three seeds.
+    The number is reproduced if the whole interval of measured - published lies within the tolerance, and not reproduced
+    if the whole interval lies outside of it. Otherwise, and with fewer than three seeds, the verdict is undecided.
 
     Args:
-        values: one per seed.
-        published: the paper's number.
-        tolerance: largest distance that counts as reproduced, >= 0.
-        error: standard error of the published number, >= 0; 0 if the paper gives none.
+        values: one value per seed.
+        published: the number in the paper.
+        tolerance: largest difference that counts as reproduced, >= 0.
+        error: standard error of the published number, >= 0; 0 if the paper states none.
     """
     values = np.asarray(values, dtype=float)
     n = len(values)
@@ -80,8 +80,8 @@ def difference_half_width(
 ) -> np.ndarray:
     """Return the half-width of the interval of a mean over seeds minus a published number.
 
-    ``t sqrt(s^2 / n + e^2)`` with Welch and Satterthwaite's degrees of freedom, in which the published standard error
-    counts as known: ``(s^2 / n + e^2)^2 (n - 1) / (s^2 / n)^2``. Without it, Student's interval over n values.
+    It is ``t sqrt(s^2 / n + e^2)`` with the Welch-Satterthwaite degrees of freedom for a known published standard
+    error, ``(s^2 / n + e^2)^2 (n - 1) / (s^2 / n)^2``. For e = 0, this is Student's interval over n values.
 
     Args:
         spread: standard deviation s over seeds, ddof 1, >= 0.

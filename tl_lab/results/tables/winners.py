@@ -1,4 +1,4 @@
-"""The best trial of a search, or of each compared method.
+"""Find the best trial of a search, or of each compared method.
 
 This module does not import torch.
 """
@@ -18,10 +18,10 @@ _METHODS = (f"{OVERRIDE}strategy", f"{OVERRIDE}domain_adaptation")
 
 
 def winners_said(runs: "pd.DataFrame") -> str:
-    """Describe the trial with the best objective, the first of equal ones; for several methods the best of each.
+    """Describe the trial with the best objective (the first of equal ones), for several methods that of each.
 
     Args:
-        runs: as returned by :func:`tl_lab.results.tables.collecting.collect`.
+        runs: runs as returned by :func:`tl_lab.results.tables.collecting.collect`.
 
     Returns:
         A sentence; empty if the runs are not trials, or none has an objective.
