@@ -78,7 +78,16 @@ CASES: dict[str, dict[str, list[str]]] = {
         rate=1e-2,
     ),
     "both_directions": _words("both_directions", "backbone=lstm", "backbone.hidden=64"),
-    "masked_tokens": _words("masked_tokens", "backbone=hf_text", _SIZES),
+    "masked_tokens": _words(
+        "masked_tokens",
+        "backbone=hf_text",
+        _SIZES,
+        # 3e-3 makes the features of all texts alike; rates were chosen on seed 100, which no row has: this one by
+        # the pretext's loss (7.31, 7.20 and 7.32 at 3e-3, 1e-3 and 3e-4), that of fine-tuning from random weights by
+        # validation accuracy (.758, .772 and .763 with 10,000 labels)
+        pretraining=("data.batch_size=64", "data.batches_per_epoch=600", "optimizer.lr=1e-3", "trainer.max_epochs=1"),
+        rate=1e-3,
+    ),
     "next_tokens": _words("next_tokens", "backbone=hf_causal", _SIZES),
     "views_of_films": {
         "both": ["data=pneumonia_xray", "backbone=conv4", "scheduler=constant"],
