@@ -60,8 +60,9 @@ def collect(folders: Folders) -> "pd.DataFrame":
         have no columns of their own: they are results of the search, not swept values (``tuned`` names them).
         A search's trials are omitted if there are other runs (``attrs["trials_left_out"]`` counts them), and alone have
         no test scores, which must not be used to choose; ``attrs["objectives"]`` holds the name and value, the larger
-        the better, of the metric by which each run was ranked, None without one, and ``attrs["scales"]`` by folder what
-        runs of prompts found at their model's size. Runs of a folder are in natural order.
+        the better, of the metric by which each run was ranked, None without one, ``attrs["scales"]`` by folder what
+        runs of prompts found at their model's size, and ``attrs["base_tasks"]`` by folder the task of its base on which
+        a run was scored before and after. Runs of a folder are in natural order.
 
     Raises:
         UserError: a folder does not exist, or there is no run below any.
@@ -84,6 +85,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
         rows = [row for row in rows if not row["trial"]]
     objectives = [row.pop("_objective", None) for row in rows]
     scales = {row["folder"]: scale for row in rows if isinstance(scale := row.pop("_scale", None), dict)}
+    base_tasks = {row["folder"]: task for row in rows if (task := row.pop("_base_task", None))}
     settings = _settings([row.pop("_overrides") for row in rows])
     settings = _told_apart(settings, [row.pop("_content", None) for row in rows])
     marked = [
@@ -95,7 +97,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
     metrics = sorted((name for name in names if name not in overrides), key=metric_rank)
     frame = frame.reindex(columns=[*FIRST, *overrides, *metrics])
     frame.attrs["root"], frame.attrs["trials_left_out"] = str(common), len(trials) - len(rows)
-    frame.attrs["objectives"], frame.attrs["scales"] = objectives, scales
+    frame.attrs["objectives"], frame.attrs["scales"], frame.attrs["base_tasks"] = objectives, scales, base_tasks
     return frame
 
 
@@ -150,6 +152,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     plain = ("oracle", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "duration_s")
     row |= {name: results.get(name) for name in plain}
     row["_content"], row["_scale"] = results.get("content_hash"), results.get("scale")
+    row["_base_task"] = (results.get("forgetting") or {}).get("task")
     if results.get("objective") is not None:
         row["_objective"] = (str(results.get("objective_metric")), float(results["objective"]))
     row["status"], row["error"] = results.get("status", "missing"), results.get("error")
