@@ -22,6 +22,8 @@ from tl_lab.run.weights import base_of
 class _Weight(nn.Parameter):
     """A parameter with the arguments of the library's quantised ones."""
 
+    options: dict[str, Any]
+
     def __new__(cls, data: torch.Tensor, requires_grad: bool, **options: Any) -> "_Weight":
         made = nn.Parameter.__new__(cls, data, requires_grad)
         made.options = options

@@ -192,7 +192,7 @@ def _merged(model: TrainedModel) -> TrainedModel:
     """Merge the adapter into the weights, in place, and order these as other programs do."""
     network = model.network
     network.backbone = _adapter(model).merge(network.backbone)
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.to(memory_format=torch.contiguous_format)
     return model
 
 

@@ -363,7 +363,7 @@ def _load(
 def _order_as_trained(network: Network, cfg: DictConfig) -> None:
     """Order the weights of convolutions in memory as in training: another order rounds sums differently."""
     if cfg.get("channels_last"):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
 
 
 def _change_parts(network: Network, facts: Mapping[str, Any]) -> None:
