@@ -1,6 +1,7 @@
 """A student learns from what a trained run answers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from encoders_at_hand import tiny
 from laboratory import Blobs, make
 
 from tl_lab.data.batches import Labelled
+from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.run.inference import load_classifier
 from tl_lab.run.teachers import order_of, teacher_of
@@ -161,3 +163,44 @@ def test_of_a_published_encoder_a_probe_answers(tmp_path: Path) -> None:
     torch.testing.assert_close(student._answers.double(), features.double() @ weights.T + offsets, rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match=r"strategy\.teacher: there is no folder runs/of/nobody"):
         teacher_of("runs/of/nobody", data)
+
+
+class _Coloured(Blobs):
+    """The images of three classes, in three channels."""
+
+    def read(self):
+        sets = super().read()
+        shift = torch.tensor([0.0, 0.1, -0.1])[:, None, None]
+        return {name: Samples(one.x + shift, one.y) for name, one in sets.items()}
+
+
+def test_of_a_published_image_network_a_probe_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    torch.manual_seed(3)
+    net = timm.create_model("test_resnet", num_classes=7).eval()
+    torch.save(net.state_dict(), tmp_path / "weights.pth")
+    monkeypatch.setattr("tl_lab.backbones.timm._cached", lambda cfg: str(tmp_path / "weights.pth"))
+    data = _loaded_raw(_Coloured(batch_size=20))
+    model = teacher_of("test_resnet", data)
+    data.use(model.spec)
+    _, student = make(Distillation, data=data, teacher="x", teacher_model=model, features=1.0)
+    student.prepare(data)
+    x = model.spec.prepare(data.raw["train"].x)
+    net.reset_classifier(0)
+    with torch.no_grad():
+        features = torch.cat([net(part) for part in x.split(20)])
+    torch.testing.assert_close(student._features, features)
+    y = data.training_labels
+    weights, offsets, _ = fit_linear_probe(features, y, features, y, (1.0,))
+    torch.testing.assert_close(student._answers.double(), features.double() @ weights.T + offsets, rtol=1e-4, atol=1e-5)
+    assert (student._answers.argmax(1) == y).float().mean() > 0.5  # by chance 1/3
+    with pytest.raises(UserError, match=r"strategy\.teacher=x: published teachers support texts and images only"):
+        teacher_of("x", SimpleNamespace(modality="audio"))
+
+
+def _loaded_raw(data):
+    from dataclasses import replace
+
+    data.load(replace(data.request, keeps_raw=True))
+    return data

@@ -223,6 +223,28 @@ def test_a_batch_without_anything_to_predict_costs_nothing(encoders, monkeypatch
         assert all(not gradient.any() for gradient in gradients), task.name
 
 
+def test_turns_are_quarter_turns_against_the_clock_and_their_numbers_the_labels() -> None:
+    _, model = make(Pretraining, data=Blobs(batch_size=20))
+    task, read = model.pretext, []
+    x = torch.randn(3, 1, *model.network.backbone.spec.size, generator=_draw())
+    model.network.eval()
+    hook = task.head.register_forward_hook(lambda _, given, scores: read.append(scores.detach().double().numpy()))
+    seen = model.network.backbone.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    found = task(Seen(x, lambda: x, _draw()))
+    hook.remove()
+    seen.remove()
+    images, scores = read
+    turned = np.concatenate([np.rot90(x.numpy(), k, (2, 3)) for k in range(4)])
+    assert np.array_equal(images.numpy(), turned)
+    assert torch.equal(images[3:6], torch.rot90(x, 1, (2, 3)))
+    labels = np.repeat(np.arange(4), 3)
+    log_p = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    assert found["loss"].item() == pytest.approx(-log_p[np.arange(12), labels].mean(), rel=1e-6)
+    assert found["turns_told"].item() == pytest.approx(np.mean(scores.argmax(1) == labels))
+    alone = task.head(model.network.features(torch.rot90(x[1:2], 3, (2, 3)))).detach()
+    np.testing.assert_allclose(alone[0].numpy(), scores[3 * 3 + 1], rtol=1e-5)
+
+
 def test_hidden_patches_are_scored_and_nothing_else() -> None:
     hidden = hidden_patches((3, 2, 8, 12), 4, 0.5, _draw())
     assert hidden.shape == (3, 1, 8, 12)

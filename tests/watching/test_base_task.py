@@ -1,13 +1,16 @@
 """Scores of a backbone on its earlier task, against known values of small ones."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from adapted_texts import options_of, place_of_texts, trained
 from composing import run_in
 from encoders_at_hand import tiny
 from PIL import Image
+from scipy import stats
 from torch import nn
 
 from tl_lab.backbones.base import Backbone, Classifier
@@ -38,6 +41,57 @@ def test_last_words_have_the_probability_of_their_tokens(tmp_path: Path) -> None
     assert task.score(model) == pytest.approx(np.mean(expected), rel=1e-5)
     assert model.training
     assert last_words(tmp_path / "none.txt") is None
+
+
+def _similarities(root: Path) -> list[tuple[float, str, str]]:
+    """Write 200 pairs of made-up sentences in the format of STS-B's test part, none of two equal ones."""
+    draw, rows = np.random.default_rng(0), []
+    while len(rows) < 200:
+        first, second = (" ".join(draw.choice(["a", "b", "c"], draw.integers(2, 8))) for _ in range(2))
+        if first != second:
+            rows.append((round(float(draw.uniform(0, 5)), 3), first, second))
+    (root / "glue" / "stsb").mkdir(parents=True)
+    lines = [f"main-news\tx\t2012\t{i}\t{score}\t{a}\t{b}\n" for i, (score, a, b) in enumerate(rows)]
+    (root / "glue" / "stsb" / "sts-test.tsv").write_text("".join(lines))
+    return rows
+
+
+def _rank_correlation(net: Any, folder: Path, rows: list[tuple[float, str, str]]) -> float:
+    """Correlate cosines of mean states with similarities: 150 pairs, evenly spaced, each text on its own."""
+    from transformers import AutoTokenizer
+
+    tokeniser, net = AutoTokenizer.from_pretrained(folder), net.eval()
+
+    def embedded(text: str) -> np.ndarray:
+        with torch.no_grad():
+            ids = tokeniser(text, return_tensors="pt", return_token_type_ids=False)
+            return net(**ids).last_hidden_state[0].double().mean(0).numpy()
+
+    chosen = [rows[int(len(rows) / 150 * i)] for i in range(150)]
+    pairs = [(embedded(first), embedded(second)) for _, first, second in chosen]
+    cosines = [a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in pairs]
+    return float(stats.spearmanr(cosines, [score for score, _, _ in chosen]).statistic)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec")
+def test_a_text_encoder_is_scored_by_similarities_of_sentences_before_and_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="tl_lab[text] is not installed")
+    place = place_of_texts(tmp_path)
+    rows = _similarities(tmp_path)
+    monkeypatch.setenv("TL_LAB_DATA", str(tmp_path))
+    run = trained(tmp_path / "run", *options_of(place), "strategy=fine_tuning", "forgetting=true")
+    found = run.results["forgetting"]
+    assert found["task"] == "Spearman's correlation of cosines with 150 similarities of STS-B"
+    start = transformers.AutoModel.from_pretrained(place / "bert")
+    before = _rank_correlation(start, place / "bert", rows)
+    after = _rank_correlation(run.network.backbone.net, place / "bert", rows)
+    assert before != pytest.approx(after)
+    assert found["before"] == pytest.approx(before)
+    assert found["after"] == pytest.approx(after)
+    metrics = run.results["metrics"]
+    assert (metrics["base/before/spearman"], metrics["base/after/spearman"]) == (found["before"], found["after"])
 
 
 class Brightness(Backbone):

@@ -189,9 +189,10 @@ def _adapter(model: TrainedModel) -> Adapter:
 
 
 def _merged(model: TrainedModel) -> TrainedModel:
-    """Merge the adapter into the weights, in place."""
+    """Merge the adapter into the weights, in place, and order these as other programs do."""
     network = model.network
     network.backbone = _adapter(model).merge(network.backbone)
+    network.to(memory_format=torch.contiguous_format)
     return model
 
 

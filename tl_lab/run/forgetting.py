@@ -16,14 +16,13 @@ from tl_lab.config.trust import check_foreign
 from tl_lab.data.base import DataModule
 from tl_lab.data.request import Request
 from tl_lab.errors import UserError
+from tl_lab.results.tables.forgetting import AFTER, BEFORE
 from tl_lab.run.build import Parts
 from tl_lab.run.plan import Plan, Recipe
 from tl_lab.run.weights import used_weights
 from tl_lab.watching.base_task import BaseTask, base_task
 
 __all__ = ["Forgetting", "watched_task"]
-
-BEFORE, AFTER = "base/before", "base/after"
 
 
 class Forgetting:

@@ -19,6 +19,7 @@ from tl_lab.results.names import (
 )
 from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_said, format_summary, said_p
 from tl_lab.results.report.protocol import facts_of_all, facts_of_settings, told
+from tl_lab.results.report.sections_of_forgetting import forgetting_parts
 from tl_lab.results.report.sections_of_labels import label_parts
 from tl_lab.results.report.sections_of_multi_task import gain_parts
 from tl_lab.results.report.sections_of_runs import cost, failures, single_runs
@@ -58,6 +59,7 @@ def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
         *gain_parts(found),
         *scale_parts(found, pictures),
         _settings(found, pictures),
+        *forgetting_parts(found),
         *_curves(pictures),
         *_texts(pictures),
         *_beside_best(found),

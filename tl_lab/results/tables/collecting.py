@@ -62,7 +62,8 @@ def collect(folders: Folders) -> "pd.DataFrame":
         parameters; name, device, hashes, commit, versions, protocol; ``overrides`` as one text, and each override as
         ``override.<key>``; then the metrics under their names. ``attrs["objectives"]`` has for each run the name and
         value (larger is better) of the metric by which it was ranked, or None. ``attrs["scales"]`` has, by folder, the
-        scores by model size of prompting runs.
+        scores by model size of prompting runs; ``attrs["base_tasks"]`` has, by folder, the scores on the base model's own
+        task before and after training.
 
     Raises:
         UserError: a folder does not exist, or none contains a run.
@@ -85,6 +86,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
         rows = [row for row in rows if not row["trial"]]
     objectives = [row.pop("_objective", None) for row in rows]
     scales = {row["folder"]: scale for row in rows if isinstance(scale := row.pop("_scale", None), dict)}
+    base_tasks = {row["folder"]: task for row in rows if (task := row.pop("_base_task", None))}
     settings = _settings([row.pop("_overrides") for row in rows])
     settings = _told_apart(settings, [row.pop("_content", None) for row in rows])
     marked = [
@@ -96,7 +98,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
     metrics = sorted((name for name in names if name not in overrides), key=metric_rank)
     frame = frame.reindex(columns=[*FIRST, *overrides, *metrics])
     frame.attrs["root"], frame.attrs["trials_left_out"] = str(common), len(trials) - len(rows)
-    frame.attrs["objectives"], frame.attrs["scales"] = objectives, scales
+    frame.attrs["objectives"], frame.attrs["scales"], frame.attrs["base_tasks"] = objectives, scales, base_tasks
     return frame
 
 
@@ -151,6 +153,7 @@ def _row(run: Path, folder: str) -> dict[str, Any]:
     plain = ("oracle", "name", "device", "tested_checkpoint", "config_hash", "data_hash", "git_commit", "duration_s")
     row |= {name: results.get(name) for name in plain}
     row["_content"], row["_scale"] = results.get("content_hash"), results.get("scale")
+    row["_base_task"] = (results.get("forgetting") or {}).get("task")
     if results.get("objective") is not None:
         row["_objective"] = (str(results.get("objective_metric")), float(results["objective"]))
     row["status"], row["error"] = results.get("status", "missing"), results.get("error")

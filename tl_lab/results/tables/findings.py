@@ -13,6 +13,7 @@ from tl_lab.results.names import less_is_better
 from tl_lab.results.tables.collecting import OVERRIDE, Folders, collect, expected_of
 from tl_lab.results.tables.comparing import Ranking, Standing, data_keys, rank_methods, standings
 from tl_lab.results.tables.curves import Curve, curve_names, mean_curve, read_curves
+from tl_lab.results.tables.forgetting import Forgotten, find_forgotten
 from tl_lab.results.tables.items import Items, find_items
 from tl_lab.results.tables.label_budgets import Budget, Transfer, find_budgets, find_transfer
 from tl_lab.results.tables.reproduction import Crossed, Reproduces
@@ -47,6 +48,7 @@ class Findings:
         items: the same comparison on single test items.
         gains: comparison of each task trained jointly with others with the same task trained alone.
         scale: scores of models of different sizes with the same prompts.
+        forgotten: scores on the base model's own task, before and after training.
     """
 
     runs: "pd.DataFrame"
@@ -62,6 +64,7 @@ class Findings:
     items: list[Items] = field(default_factory=list)
     gains: list[Gain] = field(default_factory=list)
     scale: list[OfSize] = field(default_factory=list)
+    forgotten: list[Forgotten] = field(default_factory=list)
 
     @property
     def main_metric(self) -> str | None:
@@ -115,6 +118,7 @@ def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
         items=find_items(runs, budgets[1]) if budgets is not None else [],
         gains=find_gains(runs),
         scale=find_scale(runs),
+        forgotten=find_forgotten(runs),
     )
 
 
