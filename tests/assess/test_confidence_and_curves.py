@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from tl_lab.assess.probes import fit_probe_of_findings
-from tl_lab.functional.calibration import calibration, reliability, risk_coverage, temperature
+from tl_lab.functional.calibration import calibration, reliability, risk_coverage, temperature, temperature_interval
 from tl_lab.functional.estimated_accuracy import average_threshold, confidence_based, difference_of_confidences
 from tl_lab.functional.group_rates import cell_counts, gaps, rates, resampled
 from tl_lab.functional.power_law import fit_power_law
@@ -39,10 +39,39 @@ def test_a_calibrated_classifier_shows_no_more_than_the_bias():
     assert sure.low > sure.bias
 
 
+def test_95_percent_of_calibrated_classifiers_have_an_error_within_the_range_of_sampling():
+    """With the same confidences, and labels drawn with them two thousand times."""
+    logits, y = _calibrated(400)
+    confidence = logits.softmax(1).max(1).values.numpy()
+    draw = np.random.default_rng(5)
+    errors = [reliability(confidence, draw.random(400) < confidence).error for _ in range(2000)]
+    found = calibration(logits.softmax(1), y, draws=2000)
+    ends = (found.bias_low, found.bias_high)
+    assert ends == pytest.approx(np.quantile(errors, [0.025, 0.975]), abs=0.003)
+    assert found.bias == pytest.approx(np.mean(errors), abs=0.002)
+
+
 @pytest.mark.parametrize("t", [0.5, 3.0])
 def test_the_temperature_is_found_again(t):
     logits, y = _calibrated(20_000)
     assert temperature(t * logits, y) == pytest.approx(t, rel=0.04)
+
+
+def test_the_interval_of_a_temperature_is_a_bootstrap_that_covers_a_known_one():
+    logits, y = _calibrated(300)
+    draw = np.random.default_rng(0)
+    drawn = [torch.from_numpy(i) for i in draw.integers(300, size=(40, 300))]
+    expected = np.quantile([temperature(2 * logits[i], y[i]) for i in drawn], [0.025, 0.975])
+    assert temperature_interval(2 * logits, y, draws=40) == pytest.approx(expected, rel=1e-3)
+    covered = 0
+    for seed in range(40):
+        low, high = temperature_interval(2 * (one := _calibrated(300, seed + 1))[0], one[1])
+        covered += low <= 2 <= high
+    assert covered >= 35  # of 40; 95 % are 38
+    all_right = torch.eye(3)[y] * 4
+    assert temperature_interval(all_right, y) == pytest.approx((1 / 20, 1 / 20))  # as cold as is allowed
+    with pytest.raises(ValueError, match="finite logits"):
+        temperature_interval(logits[:0], y[:0])
 
 
 def test_probabilities_that_do_not_sum_to_one_are_refused():

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from tl_lab.assess.material import Material, Subject
 from tl_lab.assess.probes import fit_probe, fit_probe_of_findings
-from tl_lab.functional.calibration import temperature
+from tl_lab.assess.results import Measure
+from tl_lab.functional.calibration import temperature, temperature_interval
 
 __all__ = ["Answerer", "answerer_of", "base_of"]
 
@@ -40,6 +41,11 @@ class Answerer:
     def temperature(self) -> float:
         """Find the temperature on validation data."""
         return temperature(self.logits(self.material.validation), self.material.labels(self.material.validation))
+
+    def measured_temperature(self) -> Measure:
+        """Give the temperature with its bootstrap interval over validation samples."""
+        logits, y = self.logits(self.material.validation), self.material.labels(self.material.validation)
+        return Measure(self.temperature(), *temperature_interval(logits, y, seed=self.material.plan.seed))
 
     def probabilities(self, name: str, temperature: float = 1.0) -> Tensor:
         """Compute probabilities of classes, or of each label, on the drawn samples of a set, ``(N, C)``."""

@@ -93,7 +93,8 @@ def _trust(material: Material, parts: Parts) -> str:
         said.append(f"expect {accuracy.text(percent=True)} on {material.said(str(name))}")
         ece = held_out.measures[f"{name}/ece"]
         sound = (ece.p or 0) >= material.options.alpha
-        said.append("with confidence that can be believed" if sound else f"with confidence off by {ece.value:.0%}")
+        off = f"with confidence off by {ece.text(percent=True)}"
+        said.append("with confidence that can be believed" if sound else off)
         confidence = held_out.confidence
     if isinstance(drift, PartResult):
         drifted = drift.facts["drifted"][str(material.deployment or material.test)]
