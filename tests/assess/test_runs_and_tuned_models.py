@@ -189,6 +189,15 @@ def test_each_of_several_classes_is_calibrated_by_group(tuned, monkeypatch):
                 assert one.low < one.value < one.high
     (table,) = result.tables
     assert [row[:2] for row in table.rows] == [["0", "light"], ["0", "dark"], ["1", "light"], ["1", "dark"]]
+    assert table.head[2:] == [
+        "stated",
+        "less observed (95 %)",
+        "stated by the base",
+        "less observed (95 %)",
+        "observed (95 %)",
+    ]
+    apart = [result.measures[f"{start}group/0 against the rest/calibration/light"].points() for start in ("", "base/")]
+    assert table.rows[0][3:6:2] == apart
 
 
 # ---------------------------------------------------------------------- prices
