@@ -21,12 +21,13 @@ import tl_lab
 from tl_lab.assess import card as card_module
 from tl_lab.assess import footprint, rescoring
 from tl_lab.assess.card import write_card
-from tl_lab.assess.detectors import reference_of
+from tl_lab.assess.detectors import Drift, reference_of
+from tl_lab.assess.drift import advice
 from tl_lab.assess.footprint import FootprintMeter, kwh_of_run
 from tl_lab.assess.licences import OF_CLASSES, TERMS, data_terms
 from tl_lab.assess.monitor import New, _forgets, _read
 from tl_lab.assess.rescoring import KEPT, bootstrapped, intervals_of, rescored
-from tl_lab.assess.results import wilson
+from tl_lab.assess.results import difference_of_shares, wilson
 from tl_lab.assess.run_energy import MeasureEnergy
 from tl_lab.cli.main import main
 from tl_lab.config import conf_dir
@@ -35,6 +36,7 @@ from tl_lab.config.instantiate import build_node
 from tl_lab.config.stored import read_stored
 from tl_lab.data.request import Request
 from tl_lab.errors import UserError
+from tl_lab.functional.estimated_accuracy import Estimated
 from tl_lab.model.base_weights import hash_of
 from tl_lab.problems import MultiLabel
 from tl_lab.results.folder.files import read_results
@@ -71,6 +73,9 @@ def test_a_runs_own_test_data_have_not_drifted(run, capsys):
         assert one["low"] < known["high"]
         assert one["high"] > known["low"]
     assert len(found["moved_most"]) == 10
+    assert found["reference_accuracy"] == pytest.approx(wilson(131, 180).plain())
+    shares = [wilson(131, 180).text(percent=True), wilson(268, 359).text(percent=True)]
+    assert f"{shares[0]} on the reference, known {shares[1]})" in found["advice"]
     assert [path.suffix for path in (run / "drift").iterdir()] == [".json"]
 
 
@@ -124,6 +129,18 @@ def test_labels_and_numbers_are_monitored(data, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Label a sample of the new data" in said
     assert "estimate" not in said
+
+
+def test_a_loss_takes_a_difference_from_the_reference_that_is_beyond_both_intervals():
+    """Of 40 reference samples 80 % are right: 65 % of 200 new ones may be the same, 50 % are not."""
+    estimates = {"CBPE": Estimated(0.7, 0.5, 0.9)}
+    drifted = Drift({}, 0.001, True, wilson(32, 40), estimates)
+    assert advice(drifted, wilson(100, 200)).startswith("retrain or adapt (")
+    said = advice(drifted, wilson(130, 200))
+    assert wilson(130, 200).high < 0.8  # though the reference taken as exact is above it
+    assert difference_of_shares(wilson(130, 200), wilson(32, 40)).high > 0
+    assert said.startswith("label a sample of the new data before deciding")
+    assert "80.0 % (65.2 to 89.5) on the reference, known 65.0 % (58.2 to 71.3)" in said
 
 
 def _loaded(folder):

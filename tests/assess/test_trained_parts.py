@@ -231,8 +231,13 @@ def test_the_baselines_and_forgetting_say_what_they_measured(material, monkeypat
         expected = found.measures[way].value - found.measures["from scratch"].value
         assert difference.value == pytest.approx(expected)
         assert difference.low < difference.value < difference.high
+    assert f"from scratch reaches {found.measures['from scratch'].text(percent=True)}; against" in found.sentence
     lost = forgetting.assess(material)
     assert isinstance(lost, PartResult)
+    for head in ("old head", "new head"):
+        one = lost.measures[f"forgotten, {head}"]
+        assert one.low < one.value < one.high
+        assert one.times(100).text(0) in lost.sentence
     assert "pretraining task, before" not in lost.measures
     for head in ("old head", "new head"):
         expected = lost.measures["before"].value - lost.measures[f"after, {head}"].value
