@@ -1,12 +1,18 @@
 """Calibration, selective accuracy, estimated accuracy, power laws, WEAT, rates by group."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from tl_lab.assess.probes import fit_probe_of_findings
+from tl_lab.assess.asking import read
+from tl_lab.assess.material import Material
+from tl_lab.assess.probes import fit_probe, fit_probe_of_findings
 from tl_lab.functional.calibration import calibration, reliability, risk_coverage, temperature, temperature_interval
 from tl_lab.functional.estimated_accuracy import average_threshold, confidence_based, difference_of_confidences
 from tl_lab.functional.group_rates import cell_counts, gaps, rates, resampled
@@ -154,6 +160,25 @@ def test_drawn_counts_are_a_bootstrap_over_samples():
         i = draw.integers(200, size=200)
         again.append(rates(cell_counts(*(np.tile(v, 20)[i] for v in (Y, ANSWER, GROUP)), 2))["tpr"])
     assert spread == pytest.approx(np.std(again, 0), rel=0.1)
+
+
+@pytest.mark.real_data
+def test_pixels_of_xrays_are_classified_as_well_as_measured_elsewhere():
+    """All labels of X-rays at 28 pixels: .846 and an AUC of .932 by another split and regularisation.
+
+    On 624 test images the accuracy has a standard error of 1.4 points, the AUC one of 1; tolerances are about twice
+    that.
+    """
+    if not (Path(os.environ.get("TL_LAB_DATA", "")) / "pneumonia_xray").is_dir():
+        pytest.skip("pneumonia_xray lies not below TL_LAB_DATA")
+    asked = read(["data=pneumonia_xray", "backbone=lenet", "backbone.in_channels=1", "assess.samples=3000"])
+    material = Material(asked.plans, asked.options)
+    x, z = (torch.as_tensor(material.drawn[name].x).float().flatten(1) for name in ("train", "test"))
+    y, w = material.labels("train"), material.labels("test")
+    logits = fit_probe(x, y).logits(z, 2)
+    assert x.shape[1] == 28 * 28
+    assert float((logits.argmax(1) == w).double().mean()) == pytest.approx(0.846, abs=0.03)
+    assert roc_auc_score(w, logits[:, 1] - logits[:, 0]) == pytest.approx(0.932, abs=0.02)
 
 
 @pytest.mark.real_data
