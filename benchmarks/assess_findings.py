@@ -299,22 +299,26 @@ def whisper() -> Finding:
     labels = {"digit": [material.labels(name) for name in names]}
     labels["speaker"] = [material.drawn[name].columns["group"] for name in names]
     rows: list[list[str]] = []
-    found: dict[str, list[float]] = {"digit": [], "speaker": []}
+    found: dict[str, list[Tensor]] = {"digit": [], "speaker": []}  # whether each answer is right
     for group in read_of["train"]:
         cells = []
         for label, (y, w) in labels.items():
             answers = fit_probe(read_of["train"][group], y).logits(
                 read_of["test"][group], int(max(y.max(), w.max())) + 1
             )
-            one = wilson(int((answers.argmax(1) == w).sum()), len(w))
-            found[label].append(one.value)
-            cells.append(one.text(percent=True))
+            right = answers.argmax(1) == w
+            found[label].append(right.double())
+            cells.append(wilson(int(right.sum()), len(w)).text(percent=True))
         rows.append([group, *cells])
-    rises = {label: 100 * (values[-1] - values[0]) for label, values in found.items()}
+    said = []
+    for label, groups in found.items():
+        change = mean_with_interval((groups[-1] - groups[0]).tolist())  # of the same samples
+        low, high = change.low or 0, change.high or 0
+        how = "rises" if low > 0 else "falls" if high < 0 else "undecided"
+        said.append(f"the {label} {change.points()}: {how}")
     return Finding(
         "What does each layer of Whisper tiny.en know of a spoken digit, and of its speaker?",
         ["layer group", "digit, test (95 %)", "speaker"],
         rows,
-        f"From the first group to the last the digit gains {rises['digit']:+.1f} points, the speaker "
-        f"{rises['speaker']:+.1f}.",
+        f"From the first group to the last, over the same samples, {'; '.join(said)}.",
     )

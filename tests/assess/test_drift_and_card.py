@@ -21,12 +21,13 @@ import tl_lab
 from tl_lab.assess import card as card_module
 from tl_lab.assess import footprint, rescoring
 from tl_lab.assess.card import write_card
-from tl_lab.assess.detectors import reference_of
+from tl_lab.assess.detectors import Drift, reference_of
+from tl_lab.assess.drift import advice
 from tl_lab.assess.footprint import FootprintMeter, kwh_of_run
 from tl_lab.assess.licences import OF_CLASSES, TERMS, data_terms
 from tl_lab.assess.monitor import New, _forgets, _read
-from tl_lab.assess.rescoring import bootstrapped, rescored
-from tl_lab.assess.results import wilson
+from tl_lab.assess.rescoring import KEPT, bootstrapped, intervals_of, rescored
+from tl_lab.assess.results import difference_of_shares, wilson
 from tl_lab.assess.run_energy import MeasureEnergy
 from tl_lab.cli.main import main
 from tl_lab.config import conf_dir
@@ -35,6 +36,7 @@ from tl_lab.config.instantiate import build_node
 from tl_lab.config.stored import read_stored
 from tl_lab.data.request import Request
 from tl_lab.errors import UserError
+from tl_lab.functional.estimated_accuracy import Estimated
 from tl_lab.model.base_weights import hash_of
 from tl_lab.problems import MultiLabel
 from tl_lab.results.folder.files import read_results
@@ -71,6 +73,9 @@ def test_a_runs_own_test_data_have_not_drifted(run, capsys):
         assert one["low"] < known["high"]
         assert one["high"] > known["low"]
     assert len(found["moved_most"]) == 10
+    assert found["reference_accuracy"] == pytest.approx(wilson(131, 180).plain())
+    shares = [wilson(131, 180).text(percent=True), wilson(268, 359).text(percent=True)]
+    assert f"{shares[0]} on the reference, known {shares[1]})" in found["advice"]
     assert [path.suffix for path in (run / "drift").iterdir()] == [".json"]
 
 
@@ -124,6 +129,18 @@ def test_labels_and_numbers_are_monitored(data, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Label a sample of the new data" in said
     assert "estimate" not in said
+
+
+def test_a_loss_takes_a_difference_from_the_reference_that_is_beyond_both_intervals():
+    """Of 40 reference samples 80 % are right: 65 % of 200 new ones may be the same, 50 % are not."""
+    estimates = {"CBPE": Estimated(0.7, 0.5, 0.9)}
+    drifted = Drift({}, 0.001, True, wilson(32, 40), estimates)
+    assert advice(drifted, wilson(100, 200)).startswith("retrain or adapt (")
+    said = advice(drifted, wilson(130, 200))
+    assert wilson(130, 200).high < 0.8  # though the reference taken as exact is above it
+    assert difference_of_shares(wilson(130, 200), wilson(32, 40)).high > 0
+    assert said.startswith("label a sample of the new data before deciding")
+    assert "80.0 % (65.2 to 89.5) on the reference, known 65.0 % (58.2 to 71.3)" in said
 
 
 def _loaded(folder):
@@ -195,19 +212,58 @@ def test_the_card_gives_f1_an_interval_of_the_test_samples_predicted_anew(run, t
     monkeypatch.setattr(rescoring, "read_results", lambda folder: other)
     assert set(rescored(run)) == {"test/acc", "test/balanced_acc"}  # it is not what these predictions score
 
-    def gone(folder: Path) -> None:
+    def gone(folder: Path, allow: tuple[str, ...] = ()) -> None:
         raise UserError(f"there is no file {folder}/model.ckpt")
 
+    (run / KEPT).unlink()
     monkeypatch.setattr(rescoring, "load_classifier", gone)
     with pytest.warns(UserWarning, match=r"no bootstrap intervals: there is no file .*model\.ckpt"):
         text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
     assert "The test samples are not predicted anew: the model or the data cannot be read any more." in text
     assert "model.ckpt" not in text
     of_words = SimpleNamespace(problem=SimpleNamespace(of_places=True))
-    monkeypatch.setattr(rescoring, "load_classifier", lambda folder: of_words)
+    monkeypatch.setattr(rescoring, "load_classifier", lambda folder, allow: of_words)
     text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
     assert "The test samples are not predicted anew: they are scored by place, in samples of different lengths." in text
     assert "74.7 % (69.9 to 78.9)" in text
+
+
+def test_the_intervals_of_a_card_are_kept_for_the_next_one_and_predictions_can_be_left_out(run, tmp_path, monkeypatch):
+    found = rescored(run)["test/f1_macro"]
+    kept, calls = run / KEPT, []
+    kept.unlink(missing_ok=True)
+
+    def counted(folder, allow=()):
+        calls.append(allow)
+        return {"test/f1_macro": found}
+
+    def f1(folder):
+        rows = (line.split("|") for line in (folder / "model_card.md").read_text(encoding="utf-8").splitlines())
+        (value,) = [row[3].strip() for row in rows if len(row) > 3 and row[2].strip() == "macro F1"]
+        return value
+
+    monkeypatch.setattr(rescoring, "rescored", counted)
+    assert _code("card", run, "--no-predictions", "--output", tmp_path) == 0
+    assert f1(tmp_path) == f"{100 * found.value:.1f} %"
+    text = " ".join((tmp_path / "model_card.md").read_text(encoding="utf-8").split())
+    assert "The test samples are not predicted anew: this was switched off." in text
+    assert not calls
+    assert not kept.exists()
+    assert _code("card", run, "--allow", "own.Backbone", "--output", tmp_path) == 0
+    assert f1(tmp_path) == found.text(percent=True)
+    assert calls == [["own.Backbone"]]
+    for options in ((), ("--no-predictions",)):  # the kept ones serve both
+        assert _code("export", run, "--output", tmp_path / "hub", *options) == 0
+        assert f1(tmp_path / "hub") == found.text(percent=True)
+    assert len(calls) == 1
+    for damage in ("no JSON", "[]", kept.read_text().replace('"draws": 300', '"draws": 10')):
+        kept.write_text(damage)
+        assert intervals_of(run, predicts=False) is None
+        assert intervals_of(run) == {"test/f1_macro": found}
+    results = read_results(run)
+    other = results | {"metrics": results["metrics"] | {"test/acc": 0.8}}  # after further training
+    monkeypatch.setattr(rescoring, "read_results", lambda folder: other)
+    assert intervals_of(run, predicts=False) is None
 
 
 def test_the_bootstrap_of_an_auc_covers_the_known_one():

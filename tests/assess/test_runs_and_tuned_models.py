@@ -189,6 +189,15 @@ def test_each_of_several_classes_is_calibrated_by_group(tuned, monkeypatch):
                 assert one.low < one.value < one.high
     (table,) = result.tables
     assert [row[:2] for row in table.rows] == [["0", "light"], ["0", "dark"], ["1", "light"], ["1", "dark"]]
+    assert table.head[2:] == [
+        "stated",
+        "less observed (95 %)",
+        "stated by the base",
+        "less observed (95 %)",
+        "observed (95 %)",
+    ]
+    apart = [result.measures[f"{start}group/0 against the rest/calibration/light"].points() for start in ("", "base/")]
+    assert table.rows[0][3:6:2] == apart
 
 
 # ---------------------------------------------------------------------- prices
@@ -196,15 +205,19 @@ def test_each_of_several_classes_is_calibrated_by_group(tuned, monkeypatch):
 
 def test_labels_and_computing_have_prices():
     law = PowerLaw(scale=1.0, exponent=0.5, floor=0.0, residual=0.0)
+    fitted = Measure(1.0), Measure(0.5), Measure(0.0)
     curves = {
-        "frozen": Curve({100: [0.1]}, law, Measure(120, 100, 150), seconds=90.0),
-        "fine-tuned": Curve({100: [0.1]}, law, Measure(np.inf), seconds=900.0),
+        "frozen": Curve({100: [0.1]}, law, *fitted, Measure(120, 100, 150), seconds=Measure(90.0, 80.0, 100.0)),
+        "fine-tuned": Curve({100: [0.1]}, law, *fitted, Measure(np.inf), seconds=Measure(900.0)),
     }
     options = SimpleNamespace(cost_per_label=0.5, cost_per_hour=36.0)
     table = data_size._costs(SimpleNamespace(options=options), curves, 100)
-    assert [row[2:] for row in table.rows] == [["60.00", "90.0", "0.9000"], ["-", "900.0", "9.0000"]]
+    assert [row[2:] for row in table.rows] == [
+        ["60.00 (50.00 to 75.00)", "90.0 (80.0 to 100.0)", "0.9000 (0.8000 to 1.0000)"],
+        ["-", "900.0", "9.0000"],
+    ]
     said, _ = data_size._sentence(SimpleNamespace(options=options), 100, "train", "mlp", curves["frozen"])
-    assert "120 (100 to 150) more labels would lower its error by a point, 60 at 0.5 a label." in said
+    assert "120 (100 to 150) more labels would lower its error by a point, 60 (50 to 75) at 0.5 a label." in said
     options = SimpleNamespace(cost_per_label=None, cost_per_hour=0.0)
     table = data_size._costs(SimpleNamespace(options=options), curves, 100)
     assert [row[2] + row[4] for row in table.rows] == ["--", "--"]

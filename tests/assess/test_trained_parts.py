@@ -127,8 +127,39 @@ def test_a_curve_says_how_many_labels_a_point_takes():
     # .5 / 40 = .0125: a point less is .0025, and 40,000 labels
     assert found.more.value == pytest.approx(40000 - 1600, rel=0.1)
     assert found.more.low < found.more.value < found.more.high
+    assert found.exponent.value == pytest.approx(0.5, abs=0.03)
     flat = data_size.curve_of({n: [0.1] for n in (10, 20, 40)}, 40, 0)
     assert flat.more.value == float("inf")
+
+
+def test_the_intervals_of_a_power_law_cover_a_known_one():
+    """Errors 1.5 n^-.5 + .05 with a spread of 8 %, three draws at each of six numbers of labels."""
+    covered = {"scale": 0, "exponent": 0, "floor": 0}
+    widths, exponents = [], []
+    for seed in range(100):
+        draw = np.random.default_rng(seed)
+        law = {n: (1.5 * n**-0.5 + 0.05) * (1 + 0.08 * draw.normal(size=3)) for n in (20, 50, 120, 300, 700, 1700)}
+        found = data_size.curve_of({n: values.tolist() for n, values in law.items()}, 1700, seed)
+        for name, truth in (("scale", 1.5), ("exponent", 0.5), ("floor", 0.05)):
+            one = getattr(found, name)
+            assert one.low <= one.value <= one.high
+            covered[name] += one.low <= truth <= one.high
+        widths.append(found.exponent.high - found.exponent.low)
+        exponents.append(found.exponent.value)
+    assert min(covered.values()) >= 82  # the usual bootstrap covers 79 to 80
+    assert np.mean(widths) < 1.6 * 2 * 1.96 * np.std(exponents)  # and not by its width alone
+
+
+def test_the_error_of_a_single_draw_has_the_interval_of_its_scored_samples():
+    result = PartResult("", "")
+    errors = {10: [0.5, 0.4, 0.3], 20: [0.3, 0.2, 0.25], 40: [0.2]}
+    data_size._add(result, {"mlp": data_size.curve_of(errors, 40, 0)}, 40, "way", "error", scored=100)
+    assert result.measures["mlp/error/40"] == wilson(20, 100)
+    assert result.measures["mlp/error/10"] == mean_with_interval([0.5, 0.4, 0.3])
+    (table,) = result.tables
+    assert table.head[4:7] == ["a (95 %)", "b (95 %)", "c (95 %)"]
+    assert table.rows[0][5] == result.measures["mlp/exponent"].text(2)
+    assert result.measures["mlp/exponent"].low < result.measures["mlp/exponent"].high
 
 
 @pytest.mark.parametrize(
@@ -200,8 +231,13 @@ def test_the_baselines_and_forgetting_say_what_they_measured(material, monkeypat
         expected = found.measures[way].value - found.measures["from scratch"].value
         assert difference.value == pytest.approx(expected)
         assert difference.low < difference.value < difference.high
+    assert f"from scratch reaches {found.measures['from scratch'].text(percent=True)}; against" in found.sentence
     lost = forgetting.assess(material)
     assert isinstance(lost, PartResult)
+    for head in ("old head", "new head"):
+        one = lost.measures[f"forgotten, {head}"]
+        assert one.low < one.value < one.high
+        assert one.times(100).text(0) in lost.sentence
     assert "pretraining task, before" not in lost.measures
     for head in ("old head", "new head"):
         expected = lost.measures["before"].value - lost.measures[f"after, {head}"].value

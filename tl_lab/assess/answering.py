@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from tl_lab.assess.material import Material, Subject
-from tl_lab.assess.probes import fit_probe, fit_probe_of_findings
-from tl_lab.functional.calibration import temperature
+from tl_lab.assess.probes import Probe, ProbeOfFindings, fit_probe, fit_probe_of_findings
+from tl_lab.assess.results import Measure
+from tl_lab.functional.calibration import temperature, temperature_interval
 
-__all__ = ["Answerer", "answerer_of", "base_of"]
+__all__ = ["Answerer", "answerer_of", "base_of", "base_probe"]
 
 
 @dataclass
@@ -40,6 +41,11 @@ class Answerer:
     def temperature(self) -> float:
         """Find the temperature on validation data."""
         return temperature(self.logits(self.material.validation), self.material.labels(self.material.validation))
+
+    def measured_temperature(self) -> Measure:
+        """Give the temperature with its bootstrap interval over validation samples."""
+        logits, y = self.logits(self.material.validation), self.material.labels(self.material.validation)
+        return Measure(self.temperature(), *temperature_interval(logits, y, seed=self.material.plan.seed))
 
     def probabilities(self, name: str, temperature: float = 1.0) -> Tensor:
         """Compute probabilities of classes, or of each label, on the drawn samples of a set, ``(N, C)``."""
@@ -77,6 +83,18 @@ def answerer_of(material: Material) -> Answerer:
     return Answerer(f"a linear probe on {name}", material, on=name)
 
 
+def base_probe(material: Material) -> tuple[Subject, Probe | ProbeOfFindings]:
+    """Build the backbone as it was before the run given by ``init_from``, and fit a probe to the training set.
+
+    Args:
+        material: of an assessment with ``init_from``.
+    """
+    plan = replace(material.plan, init_from=None)
+    subject: Subject = replace(material._subject(plan), name=f"{plan.backbone.choice} before")
+    fit = fit_probe_of_findings if material.finds else fit_probe
+    return subject, fit(material.features(subject, material.train), material.labels(material.train))
+
+
 def base_of(material: Material, name: str) -> Tensor:
     """Compute the logits of a probe on the backbone as it was before the run given by ``init_from``.
 
@@ -87,8 +105,5 @@ def base_of(material: Material, name: str) -> Tensor:
     Returns:
         ``(N, C)``, double.
     """
-    plan = replace(material.plan, init_from=None)
-    subject: Subject = replace(material._subject(plan), name=f"{plan.backbone.choice} before")
-    fit = fit_probe_of_findings if material.finds else fit_probe
-    probe = fit(material.features(subject, material.train), material.labels(material.train))
+    subject, probe = base_probe(material)
     return probe.logits(material.features(subject, name), len(material.class_names)).to(torch.float64)

@@ -50,7 +50,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     each = [f"{name}: {_verdict(one)} ({one.points()})" for name, one in differences.items()]
     said = (
         f"With {labels:,} labels training from scratch reaches "
-        f"{measures['from scratch'].value:.1%}; against it {', '.join(each)}, over {options.seeds} seeds."
+        f"{measures['from scratch'].text(percent=True)}; against it {', '.join(each)}, over {options.seeds} seeds."
     )
     ways_shown = {name: one for name, one in shown.items() if " - " not in name}
     figure = {"Accuracy of each way over seeds, with 95 % intervals": bars(ways_shown, "accuracy", percent=True)}

@@ -139,19 +139,21 @@ def _of_texts(material: Material, result: PartResult) -> list[str]:
     """Audit words and templates, which need no groups."""
     from tl_lab.assess.equity import add_equity
     from tl_lab.assess.sentence_pairs import add_preferences
-    from tl_lab.assess.text_bias import add_associations, add_templates, probabilities_of
+    from tl_lab.assess.text_bias import add_associations, add_templates, classifiers
 
     answerer, seed, subject = answerer_of(material), material.plan.seed, material.subjects[0]
-    said = [add_templates(material, answerer, result), add_associations(material, result)]
-    said.append(
-        add_equity(
-            lambda texts: probabilities_of(material, answerer, texts),
-            material.class_names, _CONTEXTS, seed, result,
-        )
-    )  # fmt: skip
+    classify, before = classifiers(material, answerer)
+    base, base_answers = (None, None) if before is None else before
+    names = material.class_names
+    said = [
+        add_templates(classify, names, answerer.name, result, base_answers),
+        add_associations(subject, result, base),
+        add_equity(classify, names, _CONTEXTS, seed, result, base_answers),
+    ]
     model = subject.backbone
     if isinstance(model, HFCausal):  # a language model may have preferences independent of the data
-        said = [*add_preferences(model, model.start_token, material.options.pairs, seed, result), *said]
+        untuned = base.backbone if base is not None and isinstance(base.backbone, HFCausal) else None
+        said = [*add_preferences(model, model.start_token, material.options.pairs, seed, result, untuned), *said]
     result.notes.append(
         "Word associations are English; a backbone for another language has no say in them. Pairs of sentences differ "
         "in one person only, so that every difference is the model's."
@@ -290,9 +292,9 @@ def _one(
     high, low = sorted(large, key=lambda g: -found.counts[g])[:2]  # the two whose rates are known best
     a, b = found.rates["fpr"][high], found.rates["fpr"][low]
     return (
-        f"{title[:1].upper() + title[1:]}: the false positive rate is {a.value:.1%} for {groups[high]} and "
-        f"{b.value:.1%} for {groups[low]}, the false negative rate {found.rates['fnr'][high].value:.1%} and "
-        f"{found.rates['fnr'][low].value:.1%}."
+        f"{title[:1].upper() + title[1:]}: the false positive rate is {a.text(percent=True)} for "
+        f"{groups[high]} and {b.text(percent=True)} for {groups[low]}, the false negative rate "
+        f"{found.rates['fnr'][high].text(percent=True)} and {found.rates['fnr'][low].text(percent=True)}."
     )
 
 
@@ -351,16 +353,17 @@ def _calibration(
                 for key, p in ((where, one.p), (f"base/{where}", one.base_p)):
                     if p is not None:
                         stated = float(p[inside].mean())
-                        cells.append(f"{stated:.1%}")
-                        result.measures[f"{key}/{said}"] = Measure(
+                        apart = result.measures[f"{key}/{said}"] = Measure(
                             stated - observed.value, stated - (observed.high or 0), stated - (observed.low or 0)
                         )
+                        cells += [f"{stated:.1%}", apart.points()]
                 rows.append([*([one.name] if several else []), said, *cells, observed.text(percent=True)])
     kind = "class" if material.classifies else "label"
     shares = f"each {kind}" if several else decided[0].name
     title = f"Calibration by {column}: stated and observed share of {shares}"
-    before = ["stated by the base"] if decided[0].base_p is not None else []
-    head = [*([kind] if several else []), column, "stated", *before, "observed (95 %)"]
+    less = "less observed (95 %)"
+    before = ["stated by the base", less] if decided[0].base_p is not None else []
+    head = [*([kind] if several else []), column, "stated", less, *before, "observed (95 %)"]
     result.tables.append(Table(head, rows, 2 if several else 1, title))
 
 

@@ -33,8 +33,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
     if not sets:
         return NotApplicable(TITLE, "There is no labelled test set.")
     answerer = answerer_of(material)
-    heat = answerer.temperature()
-    measures: dict[str, Measure] = {"temperature": Measure(heat)}
+    measures: dict[str, Measure] = {"temperature": (scaling := answerer.measured_temperature())}
+    heat = scaling.value
     rows, selective, diagrams, lines = [], [], {}, {}
     for name in sets:
         said = material.said(name)
@@ -54,14 +54,14 @@ def assess(material: Material) -> PartResult | NotApplicable:
         "set",
         "accuracy (95 %)",
         "ECE (95 %)",
-        "expected of sampling",
+        "expected of sampling (95 %)",
         "p",
         "ECE at T (95 %)",
         "worst class",
         "worst group",
     ]
     tables = [
-        Table(head, rows, 1, f"Predictions of {answerer.name}; T = {heat:.2f} by validation data"),
+        Table(head, rows, 1, f"Predictions of {answerer.name}; T = {scaling.text(2)} by validation data"),
         Table(
             ["set", *(f"most confident {share:.0%}" for share in _COVERAGES), "AURC (95 %)"], selective, 1,
             "Accuracy among the most confident predictions, with 95 % intervals",
@@ -75,9 +75,10 @@ def assess(material: Material) -> PartResult | NotApplicable:
     }
     notes = [
         "ECE is biased upwards: the column **expected of sampling** is its mean for a perfectly calibrated classifier "
-        "with the same confidences, p the share of such draws with an ECE as large. The intervals of the worst class "
-        "and of the worst group (over all columns of groups) are widened for their number (Bonferroni), for the lowest "
-        "of several is low by chance, too."
+        "with the same confidences, and where 95 % of its draws lie, p the share of such draws with an ECE as large. "
+        "The interval of T is a bootstrap over validation samples. The intervals of the worst class and of the worst "
+        "group (over all columns of groups) are widened for their number (Bonferroni), for the lowest of several is "
+        "low by chance, too."
     ]
     sentence, trust = _sentence(material, answerer, measures, sets[-1], gap)
     return PartResult(TITLE, sentence, trust, measures, tables, figures, notes)
@@ -94,7 +95,7 @@ def _judged(
     found = {
         "accuracy": wilson(int(right.sum()), len(y)),
         "ece": Measure(raw.error, raw.low, raw.high, raw.p),
-        "ece_bias": Measure(raw.bias),
+        "ece_bias": Measure(raw.bias, raw.bias_low, raw.bias_high),
         "ece_scaled": Measure(scaled.error, scaled.low, scaled.high, scaled.p),
     }
     worst = {"class": lowest(_classes(material, y.numpy()), right.numpy())}
@@ -103,7 +104,7 @@ def _judged(
     row: list[str | Cell] = [
         found["accuracy"].text(percent=True),
         found["ece"].text(),
-        f"{raw.bias:.3f}",
+        found["ece_bias"].text(),
         said_p(raw.p),
         found["ece_scaled"].text(),
         *("-" if one is None else f"{one[0]}: {one[1].text(percent=True)}" for one in worst.values()),
@@ -177,13 +178,13 @@ def _sentence(
     accuracy, ece, bias = (measures[f"{last}/{key}"] for key in ("accuracy", "ece", "ece_bias"))
     calibrated = (ece.p or 0) >= material.options.alpha
     how = (
-        f"no worse than sampling alone gives ({bias.value:.3f})"
+        f"no worse than sampling alone gives, {bias.text()}"
         if calibrated
-        else f"above the {bias.value:.3f} that sampling alone gives"
+        else f"above what sampling alone gives, {bias.text()}"
     )
     said = (
         f"On {material.said(last)}, {answerer.name} is right in {accuracy.text(percent=True)} of cases, with a "
-        f"calibration error of {ece.value:.3f}, {how}."
+        f"calibration error of {ece.text()}, {how}."
     )
     if gap is not None:
         said += f" Against {material.said(str(material.test))} its accuracy changes by {gap.points()}."

@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,9 @@ def write_card(
     folder: Path | None = None,
     assessment: Path | None = None,
     laid_out: tuple[list[Section], list[tuple[str, str, str]]] | None = None,
+    *,
+    predicts: bool = True,
+    allow: Sequence[str] = (),
 ) -> list[Path]:
     """Write ``model_card.md`` and ``model_card.html``.
 
@@ -55,6 +58,9 @@ def write_card(
         folder: where to; None for the run's own.
         assessment: an ``assessment.json``; None for the newest of this run below the outputs, if there is one.
         laid_out: result of :func:`card`; None to call it.
+        predicts: whether the test samples may be predicted anew for the intervals of scores; if not, the card has
+            those that an earlier one has kept, or none.
+        allow: further names that the run's configuration may use.
 
     Returns:
         The two files.
@@ -62,7 +68,7 @@ def write_card(
     Raises:
         UserError: the folder contains no completed run, or the assessment cannot be read.
     """
-    sections, tiles = laid_out or card(run, assessment)
+    sections, tiles = laid_out or card(run, assessment, predicts=predicts, allow=allow)
     place = folder or run
     title = sections[0].title
     page = document(title, tiles_of(tiles), sections, {})
@@ -94,7 +100,9 @@ def front_matter(run: Path) -> str:
     return f"---\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)}---\n\n"
 
 
-def card(run: Path, assessment: Path | None = None) -> tuple[list[Section], list[tuple[str, str, str]]]:
+def card(
+    run: Path, assessment: Path | None = None, *, predicts: bool = True, allow: Sequence[str] = ()
+) -> tuple[list[Section], list[tuple[str, str, str]]]:
     """Lay the card out; arguments as of :func:`write_card`.
 
     Returns:
@@ -112,7 +120,7 @@ def card(run: Path, assessment: Path | None = None) -> tuple[list[Section], list
     version = (results.get("versions") or {}).get("tl_lab", "")
     summary = f"Backbone `{names[0]}`, trained by `{names[1]}` on `{names[2]}`{_adapted(choices)}, by tl_lab {version}."
     sections = [Section(f"Model card: {name}", [summary]), *_use(choices, results), *_data(results, choices)]
-    sections += [_metrics(results, *_intervals(run, results)), *_findings(results)]
+    sections += [_metrics(results, *_intervals(run, results, predicts, allow)), *_findings(results)]
     sections += [_from_assessment(run, choices, found, "calibration", "Calibration")]
     sections += [_from_assessment(run, choices, found, "bias", "Groups"), _drift(run), _energy(results, found)]
     sections += [_licences(results, config), _repeat(run, results)]
@@ -157,16 +165,19 @@ def _data(results: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Sectio
     return [Section("Training data", parts)]
 
 
-def _intervals(run: Path, results: Mapping[str, Any]) -> tuple[Mapping[str, Measure], str]:
+def _intervals(
+    run: Path, results: Mapping[str, Any], predicts: bool, allow: Sequence[str]
+) -> tuple[Mapping[str, Measure], str]:
     """Return the bootstrap intervals of scores by name, or the reason why there are none."""
     names = [name for name, value in (results.get("metrics") or {}).items() if value is not None]
     tested = [metric for split, _, metric in map(split_name, names) if split == "test" and is_score(metric)]
     if not set(tested) - {"acc", "accuracy"} or any(metric.endswith("_ci95") for metric in tested):
         return {}, ""
-    from tl_lab.assess.rescoring import NotByTheSample, rescored
+    from tl_lab.assess.rescoring import NotByTheSample, intervals_of
 
     try:
-        return rescored(run), ""
+        found = intervals_of(run, predicts, allow)
+        return ({}, "this was switched off") if found is None else (found, "")
     except NotByTheSample as reason:
         return {}, str(reason)
     except (UserError, OSError, ImportError) as error:  # there is a card without them

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tl_lab.assess.results import Measure, wilson
 from tl_lab.functional.estimated_accuracy import (
     Estimated,
     average_threshold,
@@ -122,14 +123,14 @@ class Drift(NamedTuple):
         detections: by detector.
         p: of all together: the smallest times their number.
         drifted: whether p is below the level.
-        accuracy: of the reference; None where no class is predicted.
+        accuracy: of the reference, with Wilson's interval; None where no class is predicted.
         estimates: of the accuracy on the new samples, by method; none where no class is predicted.
     """
 
     detections: dict[str, Detection]
     p: float
     drifted: bool
-    accuracy: float | None
+    accuracy: Measure | None
     estimates: dict[str, Estimated]
 
 
@@ -290,11 +291,13 @@ def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.asarray(values))
 
 
-def _estimates(reference: Reference, probabilities: np.ndarray, seed: int) -> tuple[float | None, dict[str, Estimated]]:
+def _estimates(
+    reference: Reference, probabilities: np.ndarray, seed: int
+) -> tuple[Measure | None, dict[str, Estimated]]:
     if not len(reference.labels):
         return None, {}
     sure, new = reference.answers.max(1), probabilities.max(1)
-    return float(reference.correct.mean()), {
+    return wilson(float(reference.correct.sum()), len(reference.correct)), {
         "CBPE": confidence_based(new),
         "DoC": difference_of_confidences(sure, reference.correct, new),
         "ATC": average_threshold(sure, reference.correct, new, seed=seed),

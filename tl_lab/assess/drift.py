@@ -12,7 +12,7 @@ from tl_lab.assess.detectors import DETECTORS, Drift, detect, moved_most, refere
 from tl_lab.assess.material import Material
 from tl_lab.assess.moved import moved_pictures, moved_table
 from tl_lab.assess.pictures import bars
-from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
+from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, difference_of_shares, wilson
 from tl_lab.assess.untrained import untrained
 from tl_lab.randomness import generator
 from tl_lab.results.report.blocks import Cell, Table, said_p
@@ -98,7 +98,10 @@ def _add_estimates(result: PartResult, found: Drift, known: Measure, name: str, 
     result.measures |= {f"{name}/{key}": one for key, one in estimates.items()}
     result.measures[f"{name}/accuracy"] = known
     result.figures[f"Accuracy on {said}: estimated without labels, and known"] = bars(
-        {**estimates, "known": known}, "accuracy", percent=True, line=found.accuracy
+        {**estimates, "known": known},
+        "accuracy",
+        percent=True,
+        line=None if found.accuracy is None else found.accuracy.value,
     )
 
 
@@ -125,17 +128,17 @@ def advice(found: Drift, known: Measure | None = None) -> str:
         return "label a sample of the new data before deciding." if found.drifted else "keep the model."
     low = min(one.low for one in found.estimates.values())
     high = max(one.high for one in found.estimates.values())
-    span = f"estimated accuracy {low:.0%} to {high:.0%}, {found.accuracy:.0%} on the reference"
+    span = f"estimated accuracy {low:.0%} to {high:.0%}, {found.accuracy.text(percent=True)} on the reference"
     if known is not None:
-        span += f", known {known.value:.0%}"
-        lost, missed = (known.high or 0) < found.accuracy, (known.high or 0) < low
+        span += f", known {known.text(percent=True)}"
+        lost, missed = (difference_of_shares(known, found.accuracy).high or 0) < 0, (known.high or 0) < low
         if lost and missed:
             return f"retrain or adapt; estimates without labels miss the loss here, and are not to be trusted ({span})."
         if lost and found.drifted:
             return f"retrain or adapt ({span})."
     if not found.drifted:
         return f"keep the model ({span})."
-    if high < found.accuracy:
+    if high < found.accuracy.value:
         return f"label some of the new data and retrain on old and new together ({span})."
     return f"label a sample of the new data before deciding; the estimates do not show a loss ({span})."
 
@@ -154,7 +157,7 @@ def estimates_table(found: Drift, known: Measure | None, caption: str) -> Table:
     """List the estimated accuracies and the known one."""
     rows: list[list[str | Cell]] = [[name, Measure(*one).text(percent=True)] for name, one in found.estimates.items()]
     if found.accuracy is not None:
-        rows.append(["reference, known", f"{found.accuracy:.0%}"])
+        rows.append(["reference, known", found.accuracy.text(percent=True)])
     if known is not None:
         rows.append(["known", known.text(percent=True)])
     return Table(["estimate", "accuracy (95 %)"], rows, 1, caption)

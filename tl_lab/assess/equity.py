@@ -73,7 +73,12 @@ def gaps(parts: Contexts, scores: Sequence[float], column: str, high: str, low: 
 
 
 def add_equity(
-    classify: Callable[[list[str]], Tensor], names: Sequence[str], most: int, seed: int, result: PartResult
+    classify: Callable[[list[str]], Tensor],
+    names: Sequence[str],
+    most: int,
+    seed: int,
+    result: PartResult,
+    base: Callable[[list[str]], Tensor] | None = None,
 ) -> str:
     """Add the corpus' gaps in a classifier's probabilities; gives the sentence, empty where the corpus is not here.
 
@@ -83,6 +88,8 @@ def add_equity(
         most: contexts, of sixty sentences each.
         seed: of their draw.
         result: what is added to.
+        base: the classifier before tuning, for its gaps, and how much larger those after tuning are, context by
+            context; None without a run.
     """
     path = next((one for one in places_of(PLACE) if one.exists()), None)
     if path is None:
@@ -90,16 +97,22 @@ def add_equity(
         return ""
     parts = contexts(path, most, seed)
     texts = [row["Sentence"] for rows in parts for row in rows]
-    p = classify(texts).numpy()
+    p = {"equity": classify(texts).numpy()}
+    if base is not None:
+        p["base/equity"] = base(texts).numpy()
+        p["amplification/equity"] = p["equity"] - p["base/equity"]  # a gap is linear in the probabilities
     rows: list[list[str | Cell]] = []
     widest: tuple[str, Measure] | None = None
     for said, contrast in CONTRASTS.items():
         for c, name in enumerate(names):
-            one = result.measures[f"equity/{said}/{name}"] = gaps(parts, p[:, c].tolist(), *contrast)
-            rows.append([said, name, one.text(4)])
+            found = {f"{kind}/{said}/{name}": gaps(parts, of[:, c].tolist(), *contrast) for kind, of in p.items()}
+            result.measures |= found
+            one = found[f"equity/{said}/{name}"]
+            rows.append([said, name, *(each.text(4) for each in found.values())])
             if widest is None or abs(one.value) > abs(widest[1].value):
                 widest = f"{name}, {said}", one
     caption = f"Equity Evaluation Corpus: differences of probabilities, {len(parts)} contexts, {len(texts):,} sentences"
-    result.tables.append(Table(["persons", "class", "gap (95 %)"], rows, 2, caption))
+    more = ["base (95 %)", "tuned - base (95 %)"] if base is not None else []
+    result.tables.append(Table(["persons", "class", "gap (95 %)", *more], rows, 2, caption))
     assert widest is not None
     return f"On the Equity Evaluation Corpus the widest gap is {widest[1].text(4)} ({widest[0]})."

@@ -146,7 +146,7 @@ def _lost(scores: Mapping[str, Sequence[float]]) -> dict[str, Measure]:
 
 
 def _said(name: str, tasks: _Tasks, pretraining: str | None, measures: Mapping[str, Measure]) -> str:
-    points = {key: f"{100 * one.value:.0f}" for key, one in measures.items() if key.startswith("forgotten")}
+    points = {key: one.times(100).text(0) for key, one in measures.items() if key.startswith("forgotten")}
     said = []
     if tasks.first is not None:
         said.append(
@@ -155,7 +155,7 @@ def _said(name: str, tasks: _Tasks, pretraining: str | None, measures: Mapping[s
             "themselves have lost."
         )
         if (own := points.get("forgotten, head of the target")) is not None:
-            said.append(f"The network as it stands after tuning, with the head of the target, has lost {own}.")
+            said.append(f"The network as it stands after tuning, with the head of the target, has lost {own} points.")
     if tasks.pretraining is not None:
         before, after = (measures[f"pretraining task, {when}"] for when in ("before", "after"))
         said.append(

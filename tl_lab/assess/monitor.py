@@ -284,7 +284,7 @@ def write(found: Monitored, run: Path, output: Path | None) -> tuple[Path, dict[
         "drift": drift.drifted,
         "p": drift.p,
         "detectors": {name: one._asdict() for name, one in drift.detections.items()},
-        "reference_accuracy": drift.accuracy,
+        "reference_accuracy": None if drift.accuracy is None else drift.accuracy.plain(),
         "estimated_accuracy": {name: one._asdict() for name, one in drift.estimates.items()},
         "known_accuracy": None if found.known is None else found.known.plain(),
         "accuracy_on_reference_after_retraining_on_new_alone": None if found.forgets is None else found.forgets.plain(),

@@ -1,7 +1,9 @@
 """Intervals of a run's test scores that have no formula: its test samples predicted anew, and drawn by bootstrap."""
 
+import contextlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,14 @@ from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.errors import UserError
 from tl_lab.evaluation.meter import Meter
-from tl_lab.results.folder.files import read_results
-from tl_lab.results.names import is_score
+from tl_lab.results.folder.files import SCHEMA, read_results, write_json
+from tl_lab.results.names import is_score, split_name
 from tl_lab.run.inference import TrainedModel, load_classifier
 
-__all__ = ["NotByTheSample", "bootstrapped", "rescored"]
+__all__ = ["KEPT", "NotByTheSample", "bootstrapped", "intervals_of", "rescored"]
+
+KEPT = "test_intervals.json"
+"""In the folder of a run whose test samples were predicted anew."""
 
 _DRAWS = 300
 _SAME = 1e-4  # largest relative difference between a stored score and that of the samples predicted anew
@@ -33,11 +38,46 @@ class NotByTheSample(UserError):
     """Scores of a run are not means over its test samples."""
 
 
-def rescored(run: Path) -> dict[str, Measure]:
+def intervals_of(run: Path, predicts: bool = True, allow: Sequence[str] = ()) -> dict[str, Measure] | None:
+    """Return the intervals of a run's test scores: those kept in its folder, or those of :func:`rescored`, kept there.
+
+    Kept intervals are of the scores that the results have now: after further training, or a test on changed data,
+    the samples are predicted anew.
+
+    Args:
+        run: a completed run's folder.
+        predicts: whether the test samples may be predicted, which can take as long as the run's own test.
+        allow: further names that the run's configuration may use.
+
+    Returns:
+        By the name of the metric; None where none are kept and no sample may be predicted.
+
+    Raises:
+        NotByTheSample: as :func:`rescored`.
+        UserError: likewise.
+    """
+    results = read_results(run)
+    scores = {name: value for name, value in (results.get("metrics") or {}).items() if split_name(name).split == "test"}
+    identity = {"schema": SCHEMA, "data": results.get("data_hash"), "draws": _DRAWS, "scores": scores}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or damaged
+        kept = json.loads((run / KEPT).read_text(encoding="utf-8"))
+        intervals = {name: Measure(**one) for name, one in kept.pop("intervals").items()}
+        if kept == identity:
+            return intervals
+    if not predicts:
+        return None
+    found = rescored(run, allow)
+    with contextlib.suppress(UserError):  # of a folder that cannot be written to, they are computed each time
+        write_json(run / KEPT, identity | {"intervals": {name: one.plain() for name, one in found.items()}})
+    return found
+
+
+def rescored(run: Path, allow: Sequence[str] = ()) -> dict[str, Measure]:
     """Predict a run's test sets anew, and return the intervals of the scores that these predictions reproduce.
 
     Args:
         run: a completed run's folder.
+        allow: further names that the run's configuration may use.
 
     Returns:
         By the name of the metric, ``test/target/f1_macro``; without those that are not reproduced, such as the scores
@@ -48,8 +88,8 @@ def rescored(run: Path) -> dict[str, Measure]:
         UserError: the model or the data cannot be read any more.
     """
     stored = {name: value for name, value in (read_results(run).get("metrics") or {}).items() if value is not None}
-    model, config = load_classifier(run), read_stored(run)
-    with foreign(run / "config.yaml"):
+    model, config = load_classifier(run, allow=allow), read_stored(run)
+    with foreign(run / "config.yaml", allow):
         data: DataModule = build_node(to_plain(config.data))
     if not data.every_class:
         raise NotByTheSample("they are scored by task or by episode")

@@ -135,14 +135,20 @@ def preferences(pairs: Sequence[Pair], scores: Tensor) -> dict[str, Measure]:
     Returns:
         Shares with Wilson's intervals, ``all`` first; .5 for a model without a preference.
     """
-    gap = (scores[:, 0] - scores[:, 1]).numpy()
-    wins = (gap > 0) + 0.5 * (gap == 0)
+    wins = _wins(scores)
     kinds = np.array([pair.kind for pair in pairs])
     parts = {"all": wins} | {str(kind): wins[kinds == kind] for kind in np.unique(kinds)}
     return {kind: wilson(float(one.sum()), len(one)) for kind, one in parts.items()}
 
 
-def add_preferences(model: LanguageModel, start: int, most: int, seed: int, result: PartResult) -> list[str]:
+def _wins(scores: Tensor) -> np.ndarray:
+    gap = (scores[:, 0] - scores[:, 1]).numpy()
+    return (gap > 0) + 0.5 * (gap == 0)
+
+
+def add_preferences(
+    model: LanguageModel, start: int, most: int, seed: int, result: PartResult, base: LanguageModel | None = None
+) -> list[str]:
     """Add a language model's preferences on the sets that lie below the folder of data sets; gives the sentences.
 
     Args:
@@ -151,6 +157,8 @@ def add_preferences(model: LanguageModel, start: int, most: int, seed: int, resu
         most: pairs of each set, drawn by the seed.
         seed: of the draw.
         result: what is added to.
+        base: the model before tuning, for its share, and how much larger that after tuning is, pair by pair; None
+            without a run.
     """
     sentences = []
     for key, (title, place, read) in SETS.items():
@@ -182,4 +190,13 @@ def add_preferences(model: LanguageModel, start: int, most: int, seed: int, resu
             f"On {len(pairs)} of {len(whole):,} pairs of {title} the stereotyped sentence is likelier in "
             f"{shares['all'].text(percent=True)}."
         )
+        if base is not None:
+            before = log_likelihoods(base, texts, start).view(-1, 2)
+            after_less = mean_with_interval((_wins(scores) - _wins(before)).tolist())
+            share = preferences(pairs, before)["all"]
+            result.measures |= {f"base/{key}/all": share, f"amplification/{key}/all": after_less}
+            result.notes.append(
+                f"{title}: before tuning the stereotyped sentence was likelier in {share.text(percent=True)}; tuning "
+                f"changes this by {after_less.points()}."
+            )
     return sentences

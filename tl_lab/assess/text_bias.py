@@ -1,17 +1,22 @@
 """Audits of texts that need no groups: associations of words, and sentences that differ in one person only."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from tl_lab.assess.answering import Answerer
+from tl_lab.assess.answering import Answerer, base_probe
 from tl_lab.assess.material import Material, Subject
 from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Measure, PartResult
 from tl_lab.assess.word_lists import associations, gender_pairs
 from tl_lab.results.report.blocks import Cell, Table, said_p
 
-__all__ = ["add_associations", "add_templates", "probabilities_of"]
+__all__ = ["Classify", "add_associations", "add_templates", "classifiers"]
+
+Classify = Callable[[list[str]], Tensor]
+"""Gives the probabilities ``(N, C)`` of texts, double."""
 
 
 @torch.no_grad()
@@ -22,53 +27,102 @@ def _features(subject: Subject, texts: list[str]) -> Tensor:
     )
 
 
-def add_associations(material: Material, result: PartResult) -> str:
-    """Add the association tests of a backbone's words to a result; gives the sentence."""
-    subject = material.subjects[0]
+def add_associations(subject: Subject, result: PartResult, base: Subject | None = None) -> str:
+    """Add the association tests of a backbone's words to a result; gives the sentence.
+
+    Args:
+        subject: whose words are tested.
+        result: what is added to.
+        base: the same backbone before it was tuned, which is tested as well; None without a run.
+    """
     found = associations(lambda words: _features(subject, list(words)))
+    if not all(np.isfinite(one.effect) for one in found.values()):
+        result.notes.append(
+            f"> Word associations are left out: {subject.name} gives all of the words the same features."
+        )
+        return ""
     rows: list[list[str | Cell]] = [[n, one.said, f"{one.effect:.3f}", said_p(one.p)] for n, one in found.items()]
     result.measures |= {name: Measure(one.effect, p=one.p) for name, one in found.items()}
+    if base is not None:
+        before = associations(lambda words: _features(base, list(words)))
+        rows += [[f"{n}, base", one.said, f"{one.effect:.3f}", said_p(one.p)] for n, one in before.items()]
+        result.measures |= {f"base/{name}": Measure(one.effect, p=one.p) for name, one in before.items()}
     result.tables.append(Table(["test", "compares", "d", "p"], rows, 2, f"Word associations (WEAT) of {subject.name}"))
     strongest = max(found, key=lambda name: abs(found[name].effect))
     one = found[strongest]
     return f"Words of {subject.name} associate {one.said} with d = {one.effect:.2f} ({strongest})."
 
 
-@torch.no_grad()
-def probabilities_of(material: Material, answerer: Answerer, texts: list[str]) -> Tensor:
-    """Let a classifier answer for texts: its probabilities, ``(N, C)``, double."""
-    if answerer.run is not None:
-        from tl_lab.run.inference import load_classifier
+def classifiers(material: Material, answerer: Answerer) -> tuple[Classify, tuple[Subject, Classify] | None]:
+    """Give the classifier of texts that answers, and with a run what it started from.
 
-        model = load_classifier(answerer.run)
-        logits = torch.cat([model(texts[i : i + 64]) for i in range(0, len(texts), 64)])
-    else:
+    Args:
+        material: of an assessment of texts with classes.
+        answerer: the run, or a probe.
+
+    Returns:
+        The classifier, and the untuned backbone with the classifier of a probe on it; None without a run.
+    """
+    count = len(material.class_names)
+    if answerer.run is None:
         subject = next(one for one in material.subjects if one.name == answerer.on)
-        logits = material.probe(answerer.on).logits(_features(subject, texts), len(material.class_names))
-    return logits.double().softmax(1)
+        probe = material.probe(answerer.on)
+        return lambda texts: probe.logits(_features(subject, texts), count).double().softmax(1), None
+    from tl_lab.run.inference import load_classifier
+
+    model, (base, fitted) = load_classifier(answerer.run), base_probe(material)
+
+    @torch.no_grad()
+    def tuned(texts: list[str]) -> Tensor:
+        return torch.cat([model(texts[i : i + 64]) for i in range(0, len(texts), 64)]).double().softmax(1)
+
+    return tuned, (base, lambda texts: fitted.logits(_features(base, texts), count).double().softmax(1))
 
 
-def add_templates(material: Material, answerer: Answerer, result: PartResult) -> str:
-    """Add how a classifier's probabilities differ between a female and a male person; gives the sentence."""
+def add_templates(
+    classify: Classify, names: Sequence[str], said: str, result: PartResult, base: Classify | None = None
+) -> str:
+    """Add how a classifier's probabilities differ between a female and a male person; gives the sentence.
+
+    Args:
+        classify: the classifier.
+        names: of the classes.
+        said: name of the classifier for readers.
+        result: what is added to.
+        base: classifier before tuning, for its gaps, and how much larger those after tuning are, over the same pairs of
+            sentences; None without a run.
+    """
     pairs = list(gender_pairs())
     texts = [text for pair in pairs for text in pair]
-    p = probabilities_of(material, answerer, texts).numpy().reshape(len(pairs), 2, -1)
-    gaps = p[:, 1] - p[:, 0]  # female less male
-    measures = {}
-    for c, name in enumerate(material.class_names):
-        half = 1.96 * float(np.std(gaps[:, c], ddof=1)) / len(pairs) ** 0.5
-        mean = float(gaps[:, c].mean())
-        measures[name] = Measure(mean, mean - half, mean + half)
-    result.measures |= {f"templates/{name}": one for name, one in measures.items()}
-    rows: list[list[str | Cell]] = [[name, one.text(4)] for name, one in measures.items()]
+
+    def gaps_of(one: Classify) -> np.ndarray:
+        p = one(texts).numpy().reshape(len(pairs), 2, -1)
+        return p[:, 1] - p[:, 0]  # female less male
+
+    gaps = {"templates": gaps_of(classify)}
+    if base is not None:
+        gaps["base/templates"] = gaps_of(base)
+        gaps["amplification/templates"] = gaps["templates"] - gaps["base/templates"]
+    found = {kind: {name: _mean(of[:, c]) for c, name in enumerate(names)} for kind, of in gaps.items()}
+    for kind, by_class in found.items():
+        result.measures |= {f"{kind}/{name}": one for name, one in by_class.items()}
+    measures = found["templates"]
+    rows: list[list[str | Cell]] = [[name, *(by_class[name].text(4) for by_class in found.values())] for name in names]
     caption = f"Probability for a female person less that for a male one, over {len(pairs)} pairs of sentences"
-    result.tables.append(Table(["class", "gap (95 %)"], rows, 1, caption))
+    head = ["class", "gap (95 %)", *(["base (95 %)", "tuned - base (95 %)"] if base is not None else [])]
+    result.tables.append(Table(head, rows, 1, caption))
     result.figures[caption] = bars(measures, "difference of probabilities", line=0)
     widest = max(measures, key=lambda name: abs(measures[name].value))
-    gap, name = measures[widest], answerer.name
+    gap, name = measures[widest], said
     more = "more" if gap.value > 0 else "less"
     ends = sorted(abs(end) for end in (gap.low, gap.high) if end is not None)
     return (
         f"{name[:1].upper()}{name[1:]} gives {widest} {abs(gap.value):.3f} ({ends[0]:.3f} to {ends[-1]:.3f}) {more} "
         "probability where the person is female."
     )
+
+
+def _mean(differences: np.ndarray) -> Measure:
+    """Give the mean of differences ``(N,)`` with its normal interval."""
+    mean, half = float(differences.mean()), 1.96 * float(np.std(differences, ddof=1)) / len(differences) ** 0.5
+    return Measure(mean, mean - half, mean + half)

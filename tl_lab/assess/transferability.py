@@ -249,7 +249,7 @@ def _sentence(found: dict[str, dict[str, Measure]], order: list[str], lead: Meas
     winner = max(probe, key=lambda name: probe[name].value)
     agrees = winner == best
     verdict = "a linear probe agrees" if agrees else f"a linear probe prefers {winner}"
-    of = "" if agrees else f" against {probe[best].value:.0%}"
+    of = "" if agrees else f" against {probe[best].text(percent=True)}"
     ahead = f"{'ahead of' if apart else 'not separated from'} {order[1]} (difference {lead.text()})"
     said = f"LogME ranks {best} first ({first.text()}), {ahead}; {verdict} ({probe[winner].text(percent=True)}{of})."
     if best == RAW or winner == RAW:

@@ -93,7 +93,8 @@ def _trust(material: Material, parts: Parts) -> str:
         said.append(f"expect {accuracy.text(percent=True)} on {material.said(str(name))}")
         ece = held_out.measures[f"{name}/ece"]
         sound = (ece.p or 0) >= material.options.alpha
-        said.append("with confidence that can be believed" if sound else f"with confidence off by {ece.value:.0%}")
+        off = f"with confidence off by {ece.text(percent=True)}"
+        said.append("with confidence that can be believed" if sound else off)
         confidence = held_out.confidence
     if isinstance(drift, PartResult):
         drifted = drift.facts["drifted"][str(material.deployment or material.test)]
@@ -108,8 +109,8 @@ def _trust(material: Material, parts: Parts) -> str:
                 named = " and ".join(names_in(material.plan.data.option("group_column")))
             decided = f"the {decision}" if decision.startswith("given") else decision
             said.append(
-                f"the false positive rate of {decided} differs by up to {100 * gaps[widest].value:.0f} points between "
-                f"groups{f' of {named}' if named else ''}"
+                f"the false positive rate of {decided} differs by up to {gaps[widest].times(100).text(0)} points "
+                f"between groups{f' of {named}' if named else ''}"
             )
     return _with(f"**Trust**: {listed(said)}.", confidence) if said else ""
 

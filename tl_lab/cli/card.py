@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 
 from tl_lab.cli.arguments import nearby
+from tl_lab.cli.predicting import add_no_predictions
+from tl_lab.cli.trusting import add_allow
 from tl_lab.errors import UserError
 
 __all__ = ["add"]
@@ -17,6 +19,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--assessment", type=Path, help="an assessment.json; default: the newest one with init_from=<run>"
     )
     parser.add_argument("--output", type=Path, help="folder to write to; default: the run's own")
+    add_no_predictions(parser)
+    add_allow(parser)
     parser.set_defaults(command=_card)
 
 
@@ -28,7 +32,7 @@ def _card(options: argparse.Namespace) -> None:
     from tl_lab.results.report.blocks import Table
     from tl_lab.results.screen.console import say
 
-    sections, tiles = card(options.run, options.assessment)
+    sections, tiles = card(options.run, options.assessment, predicts=options.predicts, allow=options.allow)
     paths = write_card(options.run, options.output, options.assessment, (sections, tiles))
     metrics = next(part for section in sections if section.title == "Metrics" for part in section.parts)
     assert isinstance(metrics, Table)

@@ -76,9 +76,9 @@ def _show(found: "Monitored") -> None:
     drift = found.drift
     moved = Table(["sample", "distance"], [[name, f"{distance:.2f}"] for name, distance in found.moved], 1,
                   "Samples that moved most, in deviations of the reference")  # fmt: skip
-    forgets = [] if found.forgets is None else [
+    forgets = [] if found.forgets is None or drift.accuracy is None else [
         Text(f"Retrained on these data alone, a head would score {found.forgets.text(percent=True)} on the reference, "
-             f"{drift.accuracy or 0:.0%} now.")
+             f"against {drift.accuracy.text(percent=True)} now.")
     ]  # fmt: skip
     say(
         Text.assemble(("Drift" if drift.drifted else "No drift", "bold"), (f"   {found.new.said}", "dim")),

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from tl_lab.cli.predicting import add_no_predictions
 from tl_lab.cli.trusting import add_allow
 from tl_lab.errors import UserError
 from tl_lab.importing import import_heavy
@@ -22,6 +23,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument("--output", type=Path, help="folder to write to; default: <run>/export/<format>")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="checkpoint to use; default: the tested one")
+    add_no_predictions(parser)
     add_allow(parser)
     parser.set_defaults(command=_export)
 
@@ -31,6 +33,11 @@ def _export(options: argparse.Namespace) -> None:
         raise UserError(f"export: there is no run folder {str(options.run)!r}")
     print(
         import_heavy("tl_lab.run.exporting").export(
-            options.run, options.format, options.output, checkpoint=options.checkpoint, allow=options.allow
+            options.run,
+            options.format,
+            options.output,
+            checkpoint=options.checkpoint,
+            allow=options.allow,
+            predicts=options.predicts,
         )
     )

@@ -17,9 +17,11 @@ __all__ = [
     "reliability",
     "risk_coverage",
     "temperature",
+    "temperature_interval",
 ]
 
 _Z = 1.959964  # normal quantile of a two-sided 95 % interval
+_HOTTEST = 20.0  # temperatures lie between this and its inverse
 
 
 class Reliability(NamedTuple):
@@ -50,6 +52,7 @@ class Calibration(NamedTuple):
         bias: mean error over labels drawn with the stated confidences, which is due to sampling alone.
         p: share of such draws with an error at least as large, (1 + k) / (1 + draws).
         low, high: 95 % bootstrap interval over samples, corrected for the bias of resampling, and at least 0.
+        bias_low, bias_high: between which 95 % of the errors of such draws lie.
 
     Example:
         >>> found = calibration(torch.tensor([[0.75, 0.25]] * 100), torch.tensor([0] * 50 + [1] * 50))
@@ -62,6 +65,8 @@ class Calibration(NamedTuple):
     p: float
     low: float
     high: float
+    bias_low: float
+    bias_high: float
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> Reliability:
@@ -114,7 +119,8 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15, draws: in
     calibrated = [reliability(confidence, draw.random(len(confidence)) < confidence, bins).error for _ in range(draws)]
     low, high = _resampled(lambda i: reliability(confidence[i], correct[i], bins).error, len(confidence), draws, draw)
     reached = int(np.sum(np.asarray(calibrated) >= found))
-    return Calibration(found, float(np.mean(calibrated)), (1 + reached) / (1 + draws), low, high)
+    ends = (float(one) for one in np.quantile(calibrated, [0.025, 0.975]))
+    return Calibration(found, float(np.mean(calibrated)), (1 + reached) / (1 + draws), low, high, *ends)
 
 
 def temperature(logits: Tensor, labels: Tensor) -> float:
@@ -139,15 +145,61 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    outputs, y = logits.detach().cpu().double(), labels.cpu()
-    if not len(outputs) or not bool(outputs.isfinite().all()):
-        raise ValueError("temperature scaling needs finite logits of at least one sample")
+    outputs, y = _finite(logits), labels.cpu()
 
     def loss(log_t: float) -> float:
         return float(torch.nn.functional.cross_entropy(outputs / float(np.exp(log_t)), y))
 
-    bound = float(np.log(20))
+    bound = float(np.log(_HOTTEST))
     return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-6}).x))
+
+
+def temperature_interval(logits: Tensor, labels: Tensor, draws: int = 200, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the temperature, over samples.
+
+    The loss of every sample is computed at temperatures 5 % apart, once for all draws; the minimum of a draw is that of
+    the parabola through its smallest loss and the two beside it, on the logarithm of the temperature.
+
+    Args:
+        logits, labels: see :func:`temperature`.
+        draws: number of bootstrap samples.
+        seed: of the draws.
+
+    Returns:
+        Both ends, in [1/20, 20].
+
+    Raises:
+        ValueError: there is no sample, or a logit is not finite.
+
+    Example:
+        >>> low, high = temperature_interval(torch.tensor([[3.0, 0.0]] * 80), torch.tensor([0, 0, 0, 1] * 20))
+        >>> low < 2.73 < high
+        True
+    """
+    outputs, y = _finite(logits), labels.cpu()
+    bound = float(np.log(_HOTTEST))
+    grid = np.linspace(-bound, bound, 2 * round(bound / 0.05) + 1)
+    losses = torch.stack(
+        [torch.nn.functional.cross_entropy(outputs / float(np.exp(at)), y, reduction="none") for at in grid]
+    )  # (G, N)
+    drawn = np.random.default_rng(seed).integers(len(y), size=(draws, len(y)))
+    counts = np.stack([np.bincount(index, minlength=len(y)) for index in drawn])
+    of_draws = losses.numpy() @ counts.T.astype(float)  # (G, draws)
+    least = of_draws.argmin(0)
+    inner = np.clip(least, 1, len(grid) - 2)
+    before, here, after = (np.take_along_axis(of_draws, (inner + by)[None], 0)[0] for by in (-1, 0, 1))
+    step = (grid[1] - grid[0]) * 0.5 * (before - after) / np.maximum(before - 2 * here + after, 1e-300)
+    # at an end of the grid there is no loss beside the smallest one
+    found = np.where(least == inner, grid[inner] + step, grid[least])
+    low, high = np.exp(np.quantile(found, [0.025, 0.975]))
+    return float(low), float(high)
+
+
+def _finite(logits: Tensor) -> Tensor:
+    outputs = logits.detach().cpu().double()
+    if not len(outputs) or not bool(outputs.isfinite().all()):
+        raise ValueError("temperature scaling needs finite logits of at least one sample")
+    return outputs
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -29,6 +29,7 @@ def export(
     output: str | Path | None = None,
     checkpoint: str | None = None,
     allow: Sequence[str] = (),
+    predicts: bool = True,
 ) -> Path:
     """Export the network of a run.
 
@@ -38,6 +39,8 @@ def export(
         output: folder to write to; None for ``<run>/export/<kind>``. It is written completely or not at all.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         allow: names of backbones, in addition to the project's own, that the run's configuration may use.
+        predicts: whether the test samples may be predicted anew for the intervals of the card, see
+            :func:`tl_lab.assess.card.write_card`.
 
     Returns:
         The folder.
@@ -55,7 +58,7 @@ def export(
     beside.mkdir(parents=True)
     try:
         FORMATS[kind](model, content, beside)
-        _write_card(Path(run), beside)
+        _write_card(Path(run), beside, predicts, allow)
         (beside / "about.json").write_text(json.dumps(_about(Path(run), kind, content), indent=1) + "\n", "utf-8")
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
@@ -65,7 +68,7 @@ def export(
     return folder
 
 
-def _write_card(run: Path, folder: Path) -> None:
+def _write_card(run: Path, folder: Path, predicts: bool, allow: Sequence[str]) -> None:
     """Add the model card, also as README.md, which hubs display, and the drift reference that it mentions.
 
     Runs without results have no card.
@@ -75,7 +78,7 @@ def _write_card(run: Path, folder: Path) -> None:
     if not (run / RESULTS).is_file() or read_results(run).get("status") != "completed":
         return
     write: Callable[..., list[Path]] = importlib.import_module("tl_lab.assess.card").write_card
-    text, _ = write(run, folder)
+    text, _ = write(run, folder, predicts=predicts, allow=allow)
     shutil.copy(text, folder / "README.md")
     if (reference := run / _REFERENCE).is_file():
         shutil.copy(reference, folder / _REFERENCE)

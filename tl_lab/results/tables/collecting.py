@@ -62,8 +62,8 @@ def collect(folders: Folders) -> "pd.DataFrame":
         parameters; name, device, hashes, commit, versions, protocol; ``overrides`` as one text, and each override as
         ``override.<key>``; then the metrics under their names. ``attrs["objectives"]`` has for each run the name and
         value (larger is better) of the metric by which it was ranked, or None. ``attrs["scales"]`` has, by folder, the
-        scores by model size of prompting runs; ``attrs["base_tasks"]`` has, by folder, the scores on the base model's own
-        task before and after training.
+        scores by model size of prompting runs; ``attrs["base_tasks"]`` has, by folder, the scores on the base model's
+        own task before and after training.
 
     Raises:
         UserError: a folder does not exist, or none contains a run.
