@@ -96,7 +96,8 @@ def tuned(place: Path, name: str, **options: Any) -> tuple[TextTable, Strategy]:
     from tl_lab.backbones.hf_text import HFText
 
     data = TextTable(path=str(place / "table.csv"), batch_size=4, seed=0)
-    adapter = build_node(compose([f"adapter={name}"]).adapter, **({"tokens": 2} if name in BEFORE else {}))
+    size: dict[str, Any] = {"tokens": 2} if name in BEFORE else {}
+    adapter = build_node(compose([f"adapter={name}"]).adapter, **size)
     backbone = HFText(name=str(place / "bert"))
     base = Base("a folder", hash_of(backbone))
     with weights_stream(0, "adapter"):
