@@ -29,12 +29,20 @@ import torch
 from portable import portable
 
 from tl_lab.results.folder.files import write_json
+from tl_lab.results.folder.record import git_commit
 from tl_lab.training.seen_replayed import STORED, held
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "gpu.json"
 PARTS = ("steps", "choices", "outside", "sweeps")
 
 
+_USUAL = ["adapter=none", "domain_adaptation=none", "optimizer=adam"]
+STEP_CHOICES = {
+    "steps/dann 64 + 64": ["strategy=from_scratch", "domain_adaptation=dann", "backbone=lenet", "optimizer=sgd"],
+    "steps/ewc": ["strategy=ewc", "backbone=mlp", *_USUAL],
+    "steps/prototypical 60-way": ["strategy=prototypical", "backbone=conv4", *_USUAL],
+}
+"""Choices of each timed step."""
 _AFTER_CHOICES_S = 75.0  # for the time outside training, and sweeps
 
 
@@ -80,7 +88,7 @@ def main() -> None:
     torch.set_num_threads(1)
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     stored = json.loads(given.output.read_text()) if given.output.is_file() and not given.rehearse else {}
-    found: dict[str, Any] = {**stored, "card": card, "torch": torch.__version__}
+    found: dict[str, Any] = {**stored, "card": card, "torch": torch.__version__, "step_choices": STEP_CHOICES}
     known = {name for name, one in stored.get("choices", {}).items() if one.get("graph") == "completed"}
     until = None if given.rehearse else time.monotonic() + given.seconds - _AFTER_CHOICES_S
     print(f"{card}, torch {torch.__version__}", flush=True)
@@ -97,14 +105,18 @@ def main() -> None:
         if not given.rehearse:
             write_json(given.output, portable(found))
             if given.output == RESULTS:
-                write_json(STORED, held(found.get("choices", {})))
+                write_json(STORED, held(found))
 
 
 def merged(stored: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace the stored results of choices that were tried now; the others are kept."""
+    """Replace the stored results of choices that were tried now, with the commit; the others are kept."""
     import gpu_runs
 
-    tried = {name: one for name, one in found.items() if one["plain"] != gpu_runs.NOT_TRIED or name not in stored}
+    tried = {
+        name: one if one["plain"] == gpu_runs.NOT_TRIED else {**one, "commit": git_commit()}
+        for name, one in found.items()
+        if one["plain"] != gpu_runs.NOT_TRIED or name not in stored
+    }
     return dict(sorted({**stored, **tried}.items()))
 
 

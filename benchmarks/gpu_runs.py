@@ -6,17 +6,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 __all__ = ["LEFT_OUT", "NOT_TRIED", "cases", "choices_run", "files", "outside_training", "sweeps"]
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "threads=1"]
+TINY = ["trainer.max_epochs=1", "trainer.limit_train_batches=6", "trainer.limit_val_batches=1", "threads=1"]
 QUIET = ["trainer.limit_test_batches=1", "trainer.enable_progress_bar=false", "logger=none", "figures=false"]
+QUIET += ["health=false"]  # it observes the last update of an epoch, which is then not replayed
 PAIR = ["data.source_count=200", "data.source_test_count=50", "data.target_test_count=1600", "data.batch_size=8"]
 NONE = "domain_adaptation=none"
 EPISODES = ["data=episodes_of", "data.train.way=3", "data.test_episodes=4", "data.val_episodes=4", NONE]
@@ -146,6 +150,56 @@ def _learner(node: Any) -> list[str]:
     return ["strategy=naive"] if "tasks" in traits else []
 
 
+@dataclass
+class _Seen:
+    """What a run did: its replayed updates, and its learned weights before and after, ``(P,)`` on the CPU."""
+
+    replays: int = 0
+    start: Any = None
+    end: Any = None
+
+    def apart_from(self, plain: "_Seen") -> float | None:
+        """Distance of the weights of two runs, as a share of the distance that training moved them; None without."""
+        if self.end is None or plain.end is None or self.end.shape != plain.end.shape:
+            return None
+        moved = float((plain.end - plain.start).norm())
+        return float((self.end - plain.end).norm()) / moved if moved else None
+
+
+@contextmanager
+def _observed() -> Iterator[_Seen]:
+    """Count the replays of a run in this process, and keep its weights before and after."""
+    import torch
+
+    from tl_lab.strategies.base import Strategy
+    from tl_lab.training.replay import Replayer
+
+    seen, replay = _Seen(), Replayer._replay
+    began, ended = Strategy.on_train_start, Strategy.on_train_end
+
+    def weights(step: Any) -> Any:
+        return torch.cat([one.detach().double().cpu().flatten() for one in step.parameters()] or [torch.empty(0)])
+
+    def counted(self: Any, *given: Any, **options: Any) -> Any:
+        seen.replays += 1
+        return replay(self, *given, **options)
+
+    def start(self: Any) -> None:
+        seen.start = weights(self)
+        began(self)
+
+    def end(self: Any) -> None:
+        seen.end = weights(self)
+        ended(self)
+
+    with (
+        patch.object(Replayer, "_replay", counted),
+        patch.object(Strategy, "on_train_start", start),
+        patch.object(Strategy, "on_train_end", end),
+    ):
+        yield seen
+
+
 def _one(name: str, options: Sequence[str], trainer: str, folder: str) -> dict[str, Any]:
     """Run one case in this process."""
     import warnings
@@ -161,17 +215,24 @@ def _one(name: str, options: Sequence[str], trainer: str, folder: str) -> dict[s
     base = [] if name.startswith("trainer=") else [f"trainer={trainer}"]
     began = time.monotonic()
     found: dict[str, Any] = {}
+    plain: _Seen | None = None
     for graph in (False, True) if trainer == "gpu" else (False,):
         run = where / str(graph)
         given = [*base, *TINY, *QUIET, *options, *own, f"update.graph={str(graph).lower()}", f"hydra.run.dir={run}"]
         try:
-            main(list(dict.fromkeys(given)))
+            with _observed() as seen:
+                main(list(dict.fromkeys(given)))
             results = json.loads((run / "results.json").read_text())
             found["graph" if graph else "plain"] = results["status"]
             found["loss" if not graph else "graph_loss"] = next(
                 (value for key, value in sorted(results["metrics"].items()) if key.endswith("/loss")), None
             )
-            if not graph:
+            if graph:
+                found["replays"] = seen.replays
+                if plain is not None and (apart := seen.apart_from(plain)) is not None:
+                    found["apart"] = apart
+            else:
+                plain = seen
                 found["predicts"] = _predicts(load, run, torch)
         except SystemExit:
             found["graph" if graph else "plain"] = _reason(run)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tl_lab.config import choices, compose
 from tl_lab.run.pairing import check_modality, check_pairing
@@ -56,4 +57,20 @@ def test_results_that_are_not_reached_are_kept(runs) -> None:
 
     stored = {"a=1": {"plain": "completed"}, "a=2": {"plain": "failed"}}
     found = {"a=1": {"plain": runs.NOT_TRIED}, "a=2": {"plain": "completed"}, "a=3": {"plain": runs.NOT_TRIED}}
-    assert gpu.merged(stored, found) == {"a=1": stored["a=1"], "a=2": found["a=2"], "a=3": found["a=3"]}
+    merged = gpu.merged(stored, found)
+    assert len(merged["a=2"].pop("commit")) >= 40
+    assert merged == {"a=1": stored["a=1"], "a=2": found["a=2"], "a=3": found["a=3"]}
+
+
+def test_a_run_is_observed_by_its_weights_and_replays(runs) -> None:
+    """The distance of two runs is a share of the distance that training moved the weights."""
+    start = torch.zeros(2)
+    plain = runs._Seen(start=start, end=torch.tensor([3.0, 4.0]))
+    assert runs._Seen(replays=2, start=start, end=torch.tensor([3.0, 4.5])).apart_from(plain) == pytest.approx(0.1)
+    assert runs._Seen(replays=2, start=start, end=start).apart_from(plain) == pytest.approx(1.0)  # replays did nothing
+    assert runs._Seen().apart_from(plain) is None
+
+
+def test_a_tiny_run_is_observed(runs, tmp_path: Path) -> None:
+    found = runs._one("strategy=naive", runs.STREAM, "cpu", str(tmp_path))
+    assert found["plain"] == "completed"

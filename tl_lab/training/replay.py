@@ -184,9 +184,9 @@ class Recording:
 
         Args:
             tensors: tensors of a batch, with the shapes of the recorded batch.
-        rates: learning rates of the optimizer's groups.
-        now: progress of training.
-        seed: function that returns the seed of a random stream, given its use.
+            rates: learning rates of the optimizer's groups.
+            now: progress of training.
+            seed: function that returns the seed of a random stream, given its use.
         """
         if tensors:
             torch._foreach_copy_(self.tensors, tensors, non_blocking=True)

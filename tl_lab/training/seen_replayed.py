@@ -5,6 +5,7 @@
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,33 +18,37 @@ STORED = Path(__file__).with_name("seen_replayed.json")
 GROUPS = ("strategy", "domain_adaptation", "backbone", "adapter", "optimizer")
 """Groups whose choices determine the code of an update."""
 
-_MOST_APART = 0.01  # relative difference of the losses: rounding causes a smaller one, a wrong update a larger one
+_FEWEST_REPLAYS = 2
+_MOST_APART = 0.01  # share of the distance that training moves the weights; rounding is far below, a wrong update above
 
 
-def held(tried: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Select the choices whose runs on a GPU completed with separate kernels and replayed, with equal losses.
+def held(found: Mapping[str, Any]) -> list[str]:
+    """Select the choices whose updates were replayed on a GPU as they are launched kernel by kernel.
 
     Args:
-        tried: for each ``GROUP=CHOICE``, the status of its runs, ``plain`` and ``graph``, and their last ``loss`` and
-            ``graph_loss``, which may differ by 1 %.
+        found: the benchmark's results. ``choices`` has for each ``GROUP=CHOICE`` the status of its runs, ``plain`` and
+            ``graph``, the number of ``replays``, and by how much the weights of the two runs are ``apart``, as a share
+            of the distance from their start; at least two replays and at most .01 count. ``step_choices`` lists the
+            choices of each timed step, which count if all of its updates could be replayed and took less time.
 
     Returns:
         The selected choices of :data:`GROUPS`, sorted.
     """
-    return sorted(
-        name
-        for name, ended in tried.items()
-        if name.partition("=")[0] in GROUPS
-        and ended.get("plain") == ended.get("graph") == "completed"
-        and _agree(ended.get("loss"), ended.get("graph_loss"))
+    seen = {name for name, ended in found.get("choices", {}).items() if _agrees(ended)}
+    for step, names in found.get("step_choices", {}).items():
+        replayed, plain = found.get(step, {}).get("frame_graph"), found.get(step, {}).get("frame")
+        if replayed and plain and not replayed.get("not_replayed") and replayed["ms"] < plain["ms"]:
+            seen.update(names)
+    return sorted(name for name in seen if name.partition("=")[0] in GROUPS)
+
+
+def _agrees(ended: Mapping[str, Any]) -> bool:
+    """Whether both runs of a choice completed, with replays and with equal weights up to rounding."""
+    return (
+        ended.get("plain") == ended.get("graph") == "completed"
+        and ended.get("replays", 0) >= _FEWEST_REPLAYS
+        and ended.get("apart", math.inf) <= _MOST_APART
     )
-
-
-def _agree(loss: float | None, replayed: float | None) -> bool:
-    """Whether two losses agree; both are None for methods without a loss."""
-    if loss is None or replayed is None:
-        return loss is replayed
-    return abs(loss - replayed) <= _MOST_APART * abs(loss)
 
 
 def not_seen(chosen: Mapping[str, str], seen: list[str] | None = None) -> str | None:
