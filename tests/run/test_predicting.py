@@ -158,3 +158,29 @@ def test_an_unfinished_run_predicts_with_a_warning_and_without_a_checkpoint_not_
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UserError, match="has no checkpoint: the run ended before its first epoch was complete"):
         inference.load(run)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("trained") / "run"
+    small = ["data=digits", "domain_adaptation=none", "backbone=lenet", "trainer.max_epochs=1", *QUIET]
+    main([*small, "trainer.limit_train_batches=4", "health=false", f"hydra.run.dir={run}"])
+    return run
+
+
+def test_the_device_of_predictions_is_named(trained: Path, folder: Path, tmp_path: Path) -> None:
+    table = predict_to_csv(trained, folder, tmp_path / "on_cpu.csv").read_text()
+    if not torch.cuda.is_available():
+        assert predict_to_csv(trained, folder, tmp_path / "auto.csv", device="auto").read_text() == table
+        with pytest.raises(UserError, match="the device gpu is not available: PyTorch finds no GPU"):
+            predict_to_csv(trained, folder, device="gpu")
+    with pytest.raises(UserError, match="the device must be one of cpu, gpu, auto, not 'tpu'"):
+        predict_to_csv(trained, folder, device="tpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_predicts_as_the_cpu(trained: Path, folder: Path) -> None:
+    on_cpu, on_gpu = (inference.load_classifier(trained, device=device).predict(folder) for device in ("cpu", "gpu"))
+    assert on_gpu.labels == on_cpu.labels
+    torch.testing.assert_close(on_gpu.probabilities, on_cpu.probabilities, atol=1e-3, rtol=1e-3)

@@ -243,3 +243,12 @@ def test_drawings_are_inverted_to_the_background_of_training(
     model.reading.pop("ground")  # as it was before
     as_given = model.with_support(other).predict(queries).probabilities
     assert float((as_given - expected.probabilities).abs().max()) > 1e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_answers_as_the_cpu(learned: Path, folders: tuple[Path, Path]) -> None:
+    support, queries = folders
+    on_cpu, on_gpu = (load(learned, device=device).with_support(support).predict(queries) for device in ("cpu", "gpu"))
+    assert (on_gpu.labels, on_gpu.nearest) == (on_cpu.labels, on_cpu.nearest)
+    torch.testing.assert_close(on_gpu.probabilities, on_cpu.probabilities, atol=1e-3, rtol=1e-3)

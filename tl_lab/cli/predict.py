@@ -39,6 +39,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="P",
         help="with --support: give no label below this confidence",
     )
+    parser.add_argument(
+        "--device", choices=["cpu", "gpu", "auto"], default="cpu", help="where to predict; auto: a GPU if there is one"
+    )
     add_allow(parser)
     parser.set_defaults(command=_predict)
 
@@ -63,5 +66,6 @@ def _predict(options: argparse.Namespace) -> None:
             arrays=options.arrays,
             support=options.support,
             reject_below=options.reject_below,
+            device=options.device,
         )
     )

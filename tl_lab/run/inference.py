@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictions", "TrainedModel", "load", "load_classifier", "predict_to_csv", "warn_if_edited"]
 
+DEVICES = ("cpu", "gpu", "auto")
+"""Places where a loaded model may predict."""
 _ARRAYS = ("names", "logits", "features")
 
 
@@ -242,6 +244,7 @@ def load(
     task: int | None = None,
     allow: Sequence[str] = (),
     config_dir: str | Path | None = None,
+    device: str = "cpu",
 ) -> "TrainedModel | FewShotModel":
     """Load the model of a run.
 
@@ -251,16 +254,27 @@ def load(
         task: for a stream with one head per task, the task whose head predicts, counted from 1.
         allow: names of backbones, in addition to the project's own, that the folder's configuration may use.
         config_dir: the folder of further choices with which the run was made (``--config-dir``).
+        device: ``cpu``, ``gpu``, or ``auto`` for a GPU if there is one.
 
     Returns:
-        The model on the CPU, in evaluation mode. For a run that was trained on episodes it is a
+        The model on that device, in evaluation mode. For a run that was trained on episodes it is a
         :class:`~tl_lab.run.support.FewShotModel`, which classifies by a support set of the user's own.
 
     Raises:
-        UserError: the folder contains no run, its files are damaged, or ``task`` is missing or out of range.
+        UserError: the folder contains no run, its files are damaged, ``task`` is missing or out of range, or there is
+            no such device.
     """
+    where = _device_named(device)
     with using([config_dir]):
-        return _load(Path(run), checkpoint, task, allow)
+        return _load(Path(run), checkpoint, task, allow).to(where)
+
+
+def _device_named(name: str) -> torch.device:
+    if name not in DEVICES:
+        raise UserError(f"the device must be one of {', '.join(DEVICES)}, not {name!r}")
+    if name == "gpu" and not torch.cuda.is_available():
+        raise UserError("the device gpu is not available: PyTorch finds no GPU here; auto uses the CPU then")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _is_unfinished(folder: Path) -> bool:
@@ -276,13 +290,14 @@ def load_classifier(
     task: int | None = None,
     allow: Sequence[str] = (),
     config_dir: str | Path | None = None,
+    device: str = "cpu",
 ) -> TrainedModel:
     """Load the model of a run with fixed classes, labels or numbers; arguments as in :func:`load`.
 
     Raises:
         UserError: as in :func:`load`, and for a run that was trained on episodes.
     """
-    model = load(run, checkpoint, task, allow, config_dir)
+    model = load(run, checkpoint, task, allow, config_dir, device)
     if not isinstance(model, TrainedModel):
         model.predict()  # raises an error that names what is missing
     return cast(TrainedModel, model)
@@ -490,6 +505,7 @@ def predict_to_csv(
     arrays: bool = False,
     support: str | Path | None = None,
     reject_below: float = 0.0,
+    device: str = "cpu",
 ) -> Path:
     """Write labels and confidence for images, folders of images or a table.
 
@@ -507,6 +523,7 @@ def predict_to_csv(
         support: a folder with a folder of examples for each class, or a table with the columns ``path`` and ``label``:
             classify by these (see :meth:`~tl_lab.run.support.FewShotModel.with_support`).
         reject_below: confidence below which a sample gets no label from a support set, in [0, 1].
+        device: see :func:`load`.
 
     Returns:
         The file: a column ``input``, and those of the problem: ``label`` and ``confidence``, for several labels the
@@ -520,10 +537,10 @@ def predict_to_csv(
     if support is not None:
         if arrays:
             raise UserError("logits of a support set's classes cannot be written: leave --arrays out")
-        supported = load(run, checkpoint, task, allow).with_support(support)
+        supported = load(run, checkpoint, task, allow, device=device).with_support(support)
         answers = supported.predict_batches(given, skip_unreadable=skip_unreadable, reject_below=reject_below)
         return _write_answers(Path(output) if output else predictions_path(run, given), answers)
-    model = load_classifier(run, checkpoint, task, allow)
+    model = load_classifier(run, checkpoint, task, allow, device=device)
     path = Path(output) if output else predictions_path(run, given)
     kept: list[Predictions] = []
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
@@ -132,10 +132,10 @@ class FewShotModel(nn.Module):
 
     def logits(self, support: Support, x: Inputs) -> Tensor:
         """Classify prepared inputs ``(B, ...)`` as the run's test classifies queries: ``(B, C)``."""
-        n = count(x)
+        n, device = count(x), support.y.device
         episode = Episode(
-            Labelled(_one(support.x), support.y[None], torch.arange(len(support.y))[None]),
-            Labelled(_one(x), torch.zeros(1, n, dtype=torch.long), torch.arange(n)[None]),
+            Labelled(_one(support.x), support.y[None], torch.arange(len(support.y), device=device)[None]),
+            Labelled(_one(x), torch.zeros(1, n, dtype=torch.long, device=device), torch.arange(n, device=device)[None]),
             len(support.class_names),
         )
         return self.strategy.test_logits(episode)[0]
@@ -175,6 +175,8 @@ class Supported:
     """
 
     def __init__(self, model: Model, learner: "FewShotModel | NearestMean", support: Support) -> None:
+        self.device = next(cast(nn.Module, model).parameters()).device
+        support = replace(support, x=move(support.x, self.device), y=support.y.to(self.device))
         self.model, self.learner, self.support = model, learner, support
         self._embedded = learner.embed(support.x)
 
@@ -218,14 +220,15 @@ class Supported:
             raise UserError(f"the confidence for rejecting predictions must be in [0, 1], not {reject_below}")
         for batch in read_given(inputs, cast(Any, self.model), batch_size, skip_unreadable):
             (brought,) = _in_form([[batch]], self.model, "query")[0]
-            yield self._answer(brought.names, self.model.spec.prepare(brought.x), reject_below)
+            x = move(self.model.spec.prepare(brought.x), self.device)
+            yield self._answer(brought.names, x, reject_below)
 
     def _answer(self, names: list[str], x: Inputs, reject_below: float) -> Answers:
-        probabilities = self.learner.logits(self.support, x).softmax(1)
+        probabilities = self.learner.logits(self.support, x).softmax(1).cpu()
         confidence, values = probabilities.max(1)
         # by differences: the expansion that torch takes for many points is imprecise far from the origin
         away = torch.cdist(self.learner.embed(x), self._embedded, compute_mode="donot_use_mm_for_euclid_dist")
-        nearest = away.argmin(1)
+        nearest = away.argmin(1).tolist()
         labels = [
             self.class_names[value] if sure >= reject_below else ""
             for value, sure in zip(values.tolist(), confidence.tolist(), strict=True)
