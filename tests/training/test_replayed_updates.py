@@ -190,6 +190,14 @@ def test_marks_are_logged_as_their_share_of_true():
 def test_a_logged_value_is_a_scalar_or_marks():
     with pytest.raises(UserError, match=r"'loss' has the shape \(2,\): log its mean"):
         Means().add({"loss": torch.zeros(2)})
+    recording = Recording((), (), torch.zeros(4), 0)
+    recording.note({"loss": torch.zeros(2)})
+    with pytest.raises(UserError, match=r"'loss' has the shape \(2,\)"):
+        recording.sum_up()
+    recording = Recording((), (), torch.zeros(4), 0)
+    recording.note({"acc": torch.tensor([True, False, True, True]), "loss": torch.tensor(2.0)})
+    recording.sum_up()
+    assert recording.sums.tolist() == [0.75, 2.0]
 
 
 def test_a_logged_tensor_must_not_change_afterwards():

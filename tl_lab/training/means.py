@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tl_lab.errors import UserError
 
-__all__ = ["Means", "Reading", "as_scalar"]
+__all__ = ["Means", "Reading", "as_scalar", "check_quantity"]
 
 _MOST = 1000  # values of a quantity that are kept before they are summed on their device
 
@@ -76,8 +76,7 @@ class Means:
         for name, value in quantities.items():
             values = self._values.setdefault(name, [])
             if isinstance(value, Tensor):
-                if value.dim() and (value.dtype != torch.bool or value.dim() > 1):
-                    raise UserError(f"the logged quantity {name!r} has the shape {tuple(value.shape)}: log its mean")
+                check_quantity(name, value)
                 values.append((value.detach() if value.requires_grad else value, value._version))
             else:
                 values.append(value)
@@ -144,6 +143,16 @@ class Means:
 
     def __bool__(self) -> bool:
         return bool(self._values)
+
+
+def check_quantity(name: str, value: Tensor) -> None:
+    """Check that a logged tensor is a scalar or marks, ``(n,)`` bool.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if value.dim() and (value.dtype != torch.bool or value.dim() > 1):
+        raise UserError(f"the logged quantity {name!r} has the shape {tuple(value.shape)}: log its mean")
 
 
 def as_scalar(value: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from torch.optim import SGD, Optimizer
 from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.randomness import separate_stream
 from tl_lab.training.fused import fuse
-from tl_lab.training.means import Means, as_scalar
+from tl_lab.training.means import Means, check_quantity
 
 if TYPE_CHECKING:
     from tl_lab.training.step import Step
@@ -174,7 +174,7 @@ class Recording:
                 if not isinstance(value, Tensor):
                     self.constants.add({name: value})
         if names == self.names and names:
-            self.sums += torch.stack([as_scalar(value.detach()).float() for _, value in tensors])
+            self.sums += torch.stack([_scalar(name, value.detach()) for name, value in tensors])
         return names
 
     # ------------------------------------------------------------------ between replays
@@ -211,6 +211,12 @@ class Recording:
             means.add({name: value * self.updates}, count * self.updates)
         self.sums.zero_()
         self.updates = 0
+
+
+def _scalar(name: str, value: Tensor) -> Tensor:
+    """Return a quantity as a scalar; the mean of marks takes few kernels, because each replay runs them."""
+    check_quantity(name, value)
+    return value.float().mean() if value.dim() else value.float()
 
 
 class Replayer:
