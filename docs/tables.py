@@ -830,9 +830,10 @@ def reproductions_table() -> str:
             of = runs[named_methods(runs, expected) == method]
             tasks = f"{len(table.tasks)} tasks x " if len(table.tasks) > 1 else ""
             verdict = verdicts.get(table.named(method), "")
-            if verdict and "reduced" in paper.name:  # another recipe cannot reproduce the paper
+            if verdict and not paper.same_recipe:  # another recipe cannot reproduce the paper
                 words = {"yes": "within tolerance", "no, above": "outside, above", "no, below": "outside, below"}
-                verdict = f"reduced, {words.get(verdict, verdict)}"
+                said = words.get(verdict, verdict)
+                verdict = f"{said} (deviation: {expected.deviation})" if expected.deviation else f"reduced, {said}"
             measured = format_metric(
                 expected.metric, float(table.overall[j]), float(table.overall_half[j]), table.overall_both.get(j)
             )

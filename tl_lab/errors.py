@@ -3,9 +3,12 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from tl_lab.texts import printable
+from tl_lab.texts import listed, printable
 
-__all__ = ["UserError", "nearest", "root_cause"]
+__all__ = ["UserError", "nearest", "no_column", "root_cause"]
+
+
+_COLUMNS = 20  # of a table that a message names
 
 
 class UserError(ValueError):
@@ -31,6 +34,24 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:
     if close:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"
     return "valid: " + ", ".join(names)
+
+
+def no_column(place: object, name: str, columns: Iterable[object]) -> UserError:
+    """Say that a table has no column of this name, which name is near, and which columns there are.
+
+    Args:
+        place: of the table.
+        name: as given by the user.
+        columns: of the table.
+
+    Returns:
+        The error, to be raised.
+    """
+    names = [str(column) for column in columns]
+    said = nearest(name, names)
+    if not said.startswith("valid"):
+        said += f" Its columns are {listed(names, _COLUMNS)}"
+    return UserError(f"{place} has no column {name!r}; {said}")
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from tl_lab.assess.results import Measure, PartResult, mean_with_interval
+from tl_lab.data.encodings import decoded
 from tl_lab.data.roots import places_of
 from tl_lab.errors import UserError
 from tl_lab.results.report.blocks import Cell, Table
@@ -41,7 +42,7 @@ def contexts(path: Path, most: int | None = None, seed: int = 0) -> Contexts:
     References:
         Kiritchenko and Mohammad, Examining Gender and Race Bias in Two Hundred Sentiment Analysis Systems, *SEM 2018.
     """
-    with path.open(encoding="utf-8", newline="") as file:
+    with decoded(path, "utf-8"), path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows or {"Sentence", "Template", "Gender", "Race", "Emotion word"} - rows[0].keys():
         raise UserError(f"{path} lacks columns of the Equity Evaluation Corpus")

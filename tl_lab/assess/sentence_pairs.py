@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Measure, PartResult, mean_with_interval, wilson
+from tl_lab.data.encodings import decoded, read_text
 from tl_lab.data.roots import places_of
 from tl_lab.errors import UserError
 from tl_lab.results.report.blocks import Cell, Table
@@ -60,7 +61,7 @@ def crows_pairs(path: Path) -> list[Pair]:
         Nangia et al., CrowS-Pairs: A Challenge Dataset for Measuring Social Biases in Masked Language Models, EMNLP
         2020.
     """
-    with path.open(encoding="utf-8", newline="") as file:
+    with decoded(path, "utf-8"), path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows or {"sent_more", "sent_less", "bias_type"} - rows[0].keys():
         raise UserError(f"{path} has no columns sent_more, sent_less and bias_type")
@@ -90,7 +91,7 @@ def winobias(folder: Path) -> list[Pair]:
 
 def _sentences(path: Path) -> list[str]:
     """Read numbered sentences, and leave the brackets around mentions out."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     return [re.sub(r"[\[\]]", "", re.sub(r"^\d+\s+", "", line)).strip() for line in lines if line.strip()]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tl_lab.backbones.base import Backbone, LayerGroup, TextTower
 from tl_lab.backbones.grouping import cut, group_by_structure
+from tl_lab.backbones.read_tokeniser import check_tokeniser, read_tokeniser
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.roots import places_of
 from tl_lab.errors import UserError
@@ -134,7 +135,7 @@ def _of_transformers(place: str, pretrained: bool, texts: bool) -> _Towers:
     tower = None
     if texts:
         model: Any = transformers.CLIPModel.from_pretrained(place, dtype=torch.float32, **local).eval()
-        tokeniser: Any = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, **local)
+        tokeniser = read_tokeniser(place, place, config.text_config.vocab_size)
         longest = int(config.text_config.max_position_embeddings)
 
         def embed(lines: Sequence[str]) -> Tensor:
@@ -162,6 +163,8 @@ def _of_open_clip(place: str, pretrained: bool, texts: bool) -> _Towers:
     tower = None
     if texts:
         tokeniser: Any = open_clip.get_tokenizer(f"local-dir:{place}", **kept_apart)
+        if kept_apart:  # a tokenizer of transformers
+            check_tokeniser(tokeniser.tokenizer, place, place, None)
         longest = int(tokeniser.context_length)
         padding = int(tokeniser([""], longest)[0, -1])
 

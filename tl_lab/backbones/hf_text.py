@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count
 from tl_lab.backbones.grouping import cut
 from tl_lab.backbones.packaged import packaged
+from tl_lab.backbones.read_tokeniser import read_tokeniser
 from tl_lab.data.inputs.tokenisers import FastTokeniser
 from tl_lab.data.inputs.tokens import TokenSpec
 from tl_lab.data.roots import places_of
@@ -224,7 +225,7 @@ def _load(
     """Read network and tokeniser, from local files if possible, otherwise from the hub."""
     try:
         import transformers
-        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
     except ImportError as error:
         raise UserError("models of texts need the library transformers: install tl_lab[text]") from error
     kind = AutoModelForCausalLM if causal else AutoModel
@@ -242,6 +243,7 @@ def _load(
 
     try:
         config = fetch(AutoConfig)
+        published = getattr(config, "vocab_size", None)
         config = _resized(config, sizes) if sizes else config
         net = fetch(kind, dtype=torch.float32) if pretrained else kind.from_config(config)
     except UserError:
@@ -251,10 +253,10 @@ def _load(
             f"backbone.name={said} cannot be read ({_first(error)}); give a folder, a name on the hub that is in its "
             "cache or can be downloaded, or null for the packaged model"
         ) from error
+    made = read_tokeniser(source, said, published)
     try:
-        made = fetch(AutoTokenizer)
         tokeniser = FastTokeniser(made.backend_tokenizer.to_str())
-    except Exception as error:
+    except Exception as error:  # of a tokeniser in Python only
         raise UserError(f"backbone.name={said}: the tokeniser cannot be read ({_first(error)})") from error
     if getattr(config, "is_encoder_decoder", False):
         net = net.get_encoder()

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tl_lab.backbones.base import Backbone, LayerGroup
 from tl_lab.backbones.ctranslate2 import read_variables, whisper_state
 from tl_lab.backbones.packaged import packaged
+from tl_lab.backbones.read_tokeniser import read_tokeniser
 from tl_lab.backbones.whisper_decoder import Recogniser
 from tl_lab.data.inputs.audio import AudioSpec
 from tl_lab.data.roots import places_of
@@ -177,7 +178,7 @@ def _encoder(name: str | None, pretrained: bool) -> tuple[Any, str]:
 
 def _decoder(name: str | None) -> tuple[Any, str]:
     """Read the library's decoder, and its tokeniser as JSON."""
-    from transformers import AutoTokenizer, WhisperConfig, WhisperModel
+    from transformers import WhisperConfig, WhisperModel
     from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
     if name is None:
@@ -188,9 +189,11 @@ def _decoder(name: str | None) -> tuple[Any, str]:
     folder = next((place for place in places_of(name) if place.is_dir()), None)
     source, local = str(folder or name), {"local_files_only": True} if folder else {}
     try:
-        tokeniser: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **local)
         model = WhisperModel.from_pretrained(source, dtype=torch.float32, **local)
-    except Exception as error:  # of files, the network and unknown tokenisers
+        tokeniser = read_tokeniser(source, name, model.config.vocab_size)
+    except UserError:
+        raise
+    except Exception as error:  # of files and the network
         said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
-        raise UserError(f"backbone.name={name}: the tokeniser of its decoder cannot be read ({said})") from error
+        raise UserError(f"backbone.name={name}: its decoder cannot be read ({said})") from error
     return model.decoder, tokeniser.backend_tokenizer.to_str()

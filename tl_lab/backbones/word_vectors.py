@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tl_lab.backbones.base import Backbone, LayerGroup, check_count
 from tl_lab.backbones.packaged import packaged
 from tl_lab.backbones.weights import find_weights
+from tl_lab.data.encodings import read_text
 from tl_lab.data.inputs.tokenisers import Words
 from tl_lab.data.inputs.tokens import TokenSpec
 from tl_lab.errors import UserError
@@ -144,7 +145,7 @@ def _read_array(path: Path) -> tuple[list[str], np.ndarray]:
     listing = path.with_suffix(".txt")
     if not listing.is_file():
         raise UserError(f"backbone.weights: {path} needs its words in {listing}, one per line")
-    words, vectors = listing.read_text(encoding="utf-8").splitlines(), np.load(path, allow_pickle=False)
+    words, vectors = read_text(listing).splitlines(), np.load(path, allow_pickle=False)
     if vectors.ndim != 2 or len(words) != len(vectors):
         raise UserError(
             f"backbone.weights: {path} has the shape {vectors.shape}, but {listing} has {len(words):,} words"

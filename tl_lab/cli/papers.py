@@ -52,7 +52,7 @@ def _list(options: argparse.Namespace) -> None:
         return hours is None, hours or 0.0
 
     rows = [
-        (paper.name, paper.status, paper.reached, _to_decide(paper), paper.date, paper.what)
+        (paper.name, paper.status, paper.reached, _to_decide(paper), paper.date, paper.what + _deviation(paper))
         for paper in sorted(papers(), key=cheapest_first)
     ]
     if not sys.stdout.isatty():
@@ -71,6 +71,11 @@ def _list(options: argparse.Namespace) -> None:
     for name, status, *rest in rows:
         table.add_row(Text(name, "bold"), Text(status, colours.get(status, "")), *map(Text, rest))
     Console().print(table)
+
+
+def _deviation(paper: "Paper") -> str:
+    """Describe how an experiment deviates from the published protocol; empty if it does not."""
+    return f" (deviation: {paper.expected.deviation})" if paper.expected.deviation else ""
 
 
 def _to_decide(paper: "Paper") -> str:
@@ -157,7 +162,7 @@ def _say(paper: "Paper") -> None:
     held = " hold" if paper.reached.endswith("claims") else " methods within the tolerance"
     within = f", {paper.reached}{held}" if paper.reached else ""
     missing = f"; {_to_decide(paper)} would decide it" if paper.status == "undecided" else ""
-    print(f"{paper.name}: {paper.status}{within}{missing}")
+    print(f"{paper.name}: {paper.status}{within}{missing}{_deviation(paper)}")
     for claim in paper.claims:
         print("  " + "; ".join(claim.row(paper.expected.metric)))
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tl_lab.data.encodings import decoded
 from tl_lab.data.inputs.decoding import IMAGE_TYPES, decode, depth_of, reason
 from tl_lab.data.inputs.examining import keep_readable, levels_for
 from tl_lab.data.inputs.finding import images_below, is_image
@@ -306,11 +307,11 @@ def read_files(files: ImageFiles, model: "TrainedModel", batch_size: int = 256, 
 def rows_of(path: Path) -> list[dict[str, str]]:
     """Read a CSV file's rows, cells by column."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with decoded(path, "utf-8-sig"), path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    except csv.Error as error:
+        raise UserError(f"{path} is not a CSV file: {error}") from error
     if not rows:
         raise UserError(f"{path} has no rows below its header")
     names = [name.strip() for name in reader.fieldnames or ()]

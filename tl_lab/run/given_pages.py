@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tl_lab.data.encodings import read_text
 from tl_lab.data.inputs.layout import Page, page_of
 from tl_lab.errors import UserError
 from tl_lab.texts import listed, printable
@@ -89,8 +90,8 @@ def pages_in(path: Path) -> list[tuple[str, Page]]:
         UserError: the file contains no words, or is not a file of Tesseract.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, "utf-8-sig")
+    except OSError as error:
         raise UserError(f"{path} cannot be read ({error})") from error
     found = _of_tsv(text, path) if path.suffix.lower() == ".tsv" else _of_hocr(text)
     kept = [(size, rows) for size, rows in found if rows]

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tl_lab.errors import UserError, nearest
+from tl_lab.data.encodings import read_text
+from tl_lab.errors import UserError, no_column
 from tl_lab.functional.answers import Passage, words_in
 from tl_lab.texts import printable
 
@@ -88,7 +89,7 @@ def passages_in(path: Path) -> list[tuple[str, Passage]]:
 def _of_squad(path: Path) -> list[tuple[str, Passage]]:
     found: list[tuple[str, Passage]] = []
     try:
-        articles = json.loads(path.read_text(encoding="utf-8-sig"))["data"]
+        articles = json.loads(read_text(path, "utf-8-sig"))["data"]
         for paragraph in (one for article in articles for one in article["paragraphs"]):
             for asked in paragraph["qas"]:
                 name = printable(str(asked.get("id", len(found))))
@@ -107,7 +108,7 @@ def _of_table(path: Path) -> list[tuple[str, Passage]]:
     table = read_table(path)
     for name in ("question", "context"):
         if name not in table.columns:
-            raise UserError(f"{path} has no column {name!r}; {nearest(name, map(str, table.columns))}")
+            raise no_column(path, name, table.columns)
     ids = table["id"].astype(str).tolist() if "id" in table.columns else [str(i) for i in range(len(table))]
     rows = zip(ids, table["question"].tolist(), table["context"].tolist(), strict=True)
     return [

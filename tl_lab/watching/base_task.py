@@ -19,6 +19,7 @@ from tl_lab.backbones.base import Backbone
 from tl_lab.backbones.hf_causal import HFCausal
 from tl_lab.backbones.hf_text import HFText
 from tl_lab.data.base import DataModule
+from tl_lab.data.encodings import read_text
 from tl_lab.data.inputs.operations import Inputs, move
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.request import Request
@@ -89,7 +90,7 @@ def last_words(path: Path) -> BaseTask | None:
     """
     if not path.is_file():
         return None
-    passages = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if " " in line.strip()]
+    passages = [line.strip() for line in read_text(path).splitlines() if " " in line.strip()]
     chosen = _spread(passages, _PASSAGES)
 
     def score(backbone: Backbone) -> float:

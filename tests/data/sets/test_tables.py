@@ -170,7 +170,6 @@ def test_mistakes_are_one_sentence(options: dict, said: str, tmp_path: Path) -> 
         ("Unnamed: 1,a\n1,2\n", ["Unnamed: 1", "a"], [["1", "2"]]),
         ('"a\nb",c\n"1\n2",3\n', ["a\nb", "c"], [["1\n2", "3"]]),
         ("\ufeffa,b\n1,2\n", ["a", "b"], [["1", "2"]]),
-        ("a,b\n", ["a", "b"], []),
     ],
 )
 def test_cells_stand_below_the_names_of_the_header(text: str, names: list[str], rows: list, tmp_path: Path) -> None:

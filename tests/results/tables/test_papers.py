@@ -2,6 +2,7 @@
 
 import functools
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tl_lab.__main__ import main
+from tl_lab.cli.papers import _say
 from tl_lab.config import choices
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_json
@@ -161,8 +163,23 @@ def test_the_status_is_that_of_the_stored_means(accuracies, status, reached):
         assert paper.hours_to_decide == pytest.approx(hours)
     full = Paper("dann/mnist_to_mnistm", "", expected, runs, asks)
     assert full.status == status.replace("within its tolerance", "reproduced")
+    deviating = Paper("dann/mnist_to_mnistm", "", replace(expected, deviation="another net"), runs, asks)
+    assert deviating.status == status  # which is that of a reduced recipe
     assert runs is None or Paper("few_shot/glyphs", "", expected, runs, frozenset()).status == "nothing published"
     assert paper.date == ("" if accuracies is None else "2026-01-02")
+
+
+def test_a_deviation_is_shown_with_the_verdict(capsys):
+    """SetFit's protocol uses titles, which the sample of AG News lacks."""
+    expected = expected_by("text/setfit_ag_news")
+    assert "without titles" in expected.deviation
+    runs = _table({"x": [0.83, 0.831, 0.832]}).rename(columns={"test/target/acc": "test/acc"})
+    runs["override.strategy"] = "setfit"
+    _say(Paper("text/setfit_ag_news", "", expected, runs, frozenset({"setfit"})))
+    assert capsys.readouterr().out == (
+        "text/setfit_ag_news: within its tolerance, 1 of 1 methods within the tolerance (deviation: only descriptions "
+        "are used, without titles, which the training sample lacks)\n"
+    )
 
 
 @pytest.fixture(scope="module")

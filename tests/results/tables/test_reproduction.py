@@ -202,6 +202,8 @@ def test_what_was_swept_leaves_out_the_seed_and_what_is_the_same_in_all():
         ({"source": "x", "tolerence": 1}, "did you mean 'tolerance'"),
         ({"source": "x", "tuned": ["lam"]}, "must be given together"),
         ({"source": "x", "tuned": ["lam"], "chosen_by": "test/target/acc"}, "test metrics cannot be used"),
+        ({"source": "x", "deviation": " "}, "reproduces.deviation must be a sentence, or null"),
+        ({"source": "x", "deviation": True}, "reproduces.deviation must be a sentence, or null"),
         ({"source": "x", "tolerance": -1}, "reproduces.tolerance must be at least 0"),
         ({"source": "x", "published": {"dann": "high"}}, "reproduces.published.dann must be one number"),
         ({"source": "x", "tasks": "data.pair", "published": {"dann": 0.7}}, "a number for each value of data.pair"),

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tl_lab.data.inputs.operations import Inputs
 from tl_lab.data.inputs.spec import InputSpec
-from tl_lab.errors import UserError, nearest
+from tl_lab.errors import UserError, no_column
 from tl_lab.texts import listed
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class TableSpec(InputSpec):
         """
         for name in (*self.numbers, *self.categories):
             if name not in table.columns:
-                raise UserError(f"{origin} has no column {name!r}; {nearest(name, map(str, table.columns))}")
+                raise no_column(origin, name, table.columns)
         x = {}
         if self.numbers:
             rows = np.stack([_numbers(table[name], name, self.missing, origin) for name in self.numbers], 1)

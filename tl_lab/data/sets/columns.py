@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tl_lab.data.inputs.table import cells_of, mixture_of
 from tl_lab.data.variety import one_class_refused
-from tl_lab.errors import UserError, nearest
+from tl_lab.errors import UserError, no_column
 from tl_lab.problems import MultiLabel, Problem, Regression, SingleLabel
 from tl_lab.texts import listed
 
@@ -124,7 +124,7 @@ def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: 
     """
     for name in names:
         if name not in table.columns:
-            raise UserError(f"data.{option}: {path} has no column {name!r}; {nearest(name, map(str, table.columns))}")
+            raise no_column(f"data.{option}: {path}", name, table.columns)
         if (count := (table.columns == name).sum()) > 1:
             raise UserError(f"data.{option}: {path} has {count} columns called {name!r}: rename them")
 

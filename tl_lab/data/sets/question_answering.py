@@ -10,6 +10,7 @@ import torch
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import file_hash
+from tl_lab.data.encodings import read_text
 from tl_lab.data.inputs.passages import Passages
 from tl_lab.data.request import Request
 from tl_lab.data.roots import find_root, missing, places_of
@@ -174,7 +175,7 @@ def read_squad(path: Path) -> Paragraphs:
         UserError: the file is damaged or in another format, or an answer is not at its stated position.
     """
     try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+        articles = json.loads(read_text(path))["data"]
         found: Paragraphs = []
         moved = 0
         for paragraph in (one for article in articles for one in article["paragraphs"]):
@@ -193,6 +194,8 @@ def read_squad(path: Path) -> Paragraphs:
                 texts = tuple(dict.fromkeys(answer["text"] for answer in answers))
                 questions.append((Passage(asked["question"], context, texts), inside[0], inside[-1]))
             found.append(questions)
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path} is not a file in the SQuAD 1.1 format ({error})") from error
     if not found:

@@ -18,7 +18,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.episodes import EpisodeLoader, EpisodeOptions
 from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.data.sets.table_files import read_table
-from tl_lab.errors import UserError, nearest
+from tl_lab.errors import UserError, no_column
 from tl_lab.options import Count
 
 __all__ = ["FixedEpisodes", "SupportQuery"]
@@ -129,7 +129,7 @@ class SupportQuery(EpisodicData):
             table["episode"] = ""
         for name in _COLUMNS:
             if name not in table:
-                raise UserError(f"data.path: {path} has no column {name!r}; {nearest(name, map(str, table.columns))}")
+                raise no_column(f"data.path: {path}", name, table.columns)
         table = table.astype(dict.fromkeys(_COLUMNS, str))
         if wrong := sorted(set(table["role"]) - set(_ROLES)):
             raise UserError(f"{path} has the role {wrong[0]!r}: roles are {' and '.join(_ROLES)}")

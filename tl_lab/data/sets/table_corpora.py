@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tl_lab.data.encodings import decoded
 from tl_lab.data.roots import find_root, missing
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.table import OfTablePairs, in_time
@@ -49,8 +50,11 @@ class _Published(OfTables):
 
     def _csv(self, place: Path, **options: Any) -> pd.DataFrame:
         try:
-            table = pd.read_csv(place, dtype=str, keep_default_na=False, skipinitialspace=True, **options)
-        except (ValueError, UnicodeDecodeError) as error:
+            with decoded(place, "utf-8"):
+                table = pd.read_csv(place, dtype=str, keep_default_na=False, skipinitialspace=True, **options)
+        except UserError:
+            raise
+        except ValueError as error:
             raise UserError(f"{place} cannot be read as a table ({str(error).splitlines()[0]})") from error
         table.columns = [str(name).strip() for name in table.columns]
         return table

@@ -3,15 +3,16 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pandas as pd
 
+from tl_lab.data.encodings import decoded
 from tl_lab.errors import UserError
 from tl_lab.texts import listed
 
-__all__ = ["ENDINGS", "SEPARATORS", "marked", "parsing", "read_table", "refuse_empty"]
+__all__ = ["ENDINGS", "SEPARATORS", "marked", "parsing", "read_table", "refuse_empty", "refuse_no_rows"]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 """Separator of cells by file name extension."""
@@ -28,13 +29,22 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
         path: a file that ends in .csv, .tsv, .jsonl or .parquet.
         encoding: encoding of a text file; a byte order mark is skipped.
 
+    Returns:
+        A table with at least one row.
+
     Raises:
-        UserError: the extension is unknown, the file is damaged or in another encoding, or a row has more cells than
-            the header.
+        UserError: the extension is unknown, the file is damaged or in another encoding, it has no rows, or a row has
+            more cells than the header.
     """
     kind = path.suffix.lower()
     if kind not in ENDINGS:
         raise UserError(f"{path} ends in {kind or 'nothing'}: tables end in {', '.join(ENDINGS)}")
+    table = _read(path, kind, encoding)
+    refuse_no_rows(len(table), path)
+    return table
+
+
+def _read(path: Path, kind: str, encoding: str) -> pd.DataFrame:
     with parsing(path, encoding):
         if kind == ".parquet":
             return pd.read_parquet(path)
@@ -70,15 +80,15 @@ def parsing(path: Path, encoding: str) -> Iterator[None]:
     Raises:
         UserError: the file is damaged or in another encoding, or a library is missing.
     """
+    text = path.suffix.lower() != ".parquet"
     try:
-        yield
+        with decoded(path, marked(encoding), "data.encoding") if text else nullcontext():
+            yield
     except UserError:
         raise
-    except (UnicodeDecodeError, LookupError) as error:
-        raise UserError(f"{path} is not in the encoding {encoding} ({error}): set data.encoding (latin-1)") from error
     except ImportError as error:
         raise UserError(f"{path}: parquet needs the library pyarrow: install tl_lab[text]") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, LookupError) as error:
         message = _NO_PARQUET.sub("", str(error).splitlines()[0])
         if path.suffix.lower() == ".jsonl":
             message = _damaged_line(path, encoding) or message
@@ -96,6 +106,16 @@ def _damaged_line(path: Path, encoding: str) -> str:
             except ValueError as error:
                 return f"line {number}: {error}"
     return ""
+
+
+def refuse_no_rows(count: int, path: Path) -> None:
+    """Refuse a table without rows.
+
+    Raises:
+        UserError: the number of rows is 0.
+    """
+    if count == 0:
+        raise UserError(f"{path} has no rows{' below its header' if path.suffix.lower() in SEPARATORS else ''}")
 
 
 def refuse_empty(rows: Sequence[int], count: int, name: str, path: Path) -> None:

@@ -14,7 +14,7 @@ from tl_lab.data.cache import cached_folder
 from tl_lab.data.inputs.stored_texts import StoredTexts, TextStore, TextsWriter
 from tl_lab.data.inputs.table import cells_of
 from tl_lab.data.sets.columns import check_columns
-from tl_lab.data.sets.table_files import SEPARATORS, marked, parsing, refuse_empty
+from tl_lab.data.sets.table_files import SEPARATORS, marked, parsing, refuse_empty, refuse_no_rows
 
 __all__ = ["IrregularTable", "stored_table"]
 
@@ -105,6 +105,7 @@ def _write(folder: Path, path: Path, encoding: str, needed: _Needed) -> None:
             for name, rows in part.others.items():
                 distinct[name].add(rows)
             count += len(part.texts[0])
+    refuse_no_rows(count, path)
     for name, found in zip(needed.texts, empty, strict=True):
         refuse_empty(found, count, name, path)
     for number, (name, cells_in) in enumerate(distinct.items()):
@@ -179,6 +180,7 @@ def _read_lines(path: Path, encoding: str, needed: _Needed) -> Iterator[_Part]:
                 known.update(dict.fromkeys(row))
             texts = [[_text_in(row, name) for row in rows] for name in needed.texts]
             yield _Part(texts, {name: [_json_in(row, name) for row in rows] for name in needed.names})
+        refuse_no_rows(len(known), path)
         needed.check([*known], path)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tl_lab.data.encodings import decoded, read_text
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
@@ -19,6 +20,7 @@ from tl_lab.data.splits import hold_out
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
 from tl_lab.results.screen import console
+from tl_lab.texts import listed
 
 __all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
 
@@ -91,6 +93,46 @@ class Published(OfTexts):
             raise missing(self.title, path, self.how_to_get)
         return path
 
+    def filled(self, texts: Sequence[Text], name: str) -> Sequence[Text]:
+        """Return the texts or pairs of texts of a file, none of which is blank.
+
+        Args:
+            texts: of all rows.
+            name: of the file.
+
+        Raises:
+            UserError: there are none, or some are blank.
+        """
+        if not texts:
+            raise UserError(f"{self.place}/{name} has no rows: {self.how_to_get}")
+        rows = [row for row, text in enumerate(texts, 1) if not all(map(str.strip, _parts_of(text)))]
+        if rows:
+            raise UserError(
+                f"{self.place}/{name}: the text is empty in {len(rows):,} of {len(texts):,} rows "
+                f"({listed(map(str, rows))}): fill them or leave these rows out"
+            )
+        return texts
+
+    def cells(self, name: str, **options: Any) -> pd.DataFrame:
+        """Read a file with a table, whose cells remain strings.
+
+        Args:
+            name: of the file.
+            options: of ``pandas.read_csv``.
+
+        Raises:
+            UserError: the file is absent, damaged, or in another encoding than UTF-8.
+        """
+        path = self._file(name)
+        try:
+            with decoded(path, "utf-8-sig"):
+                return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", **options)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): {self.how_to_get}") from error
+        raise AssertionError  # decoded() raises errors as they come
+
 
 class Sst2(Published, TextSet):
     """SST-2: sentences of film reviews, positive or negative; 67,349 training, 872 validation and 1,821 test sentences.
@@ -117,12 +159,12 @@ class Sst2(Published, TextSet):
 
     def _part(self, name: str) -> Samples:
         path = self._file(f"{name}.tsv")
-        table = pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, dtype=str, keep_default_na=False)
+        table = self.cells(f"{name}.tsv", sep="\t", quoting=csv.QUOTE_NONE)
         labels = pd.to_numeric(table.iloc[:, 0], errors="coerce")
         if bool((~labels.isin([0, 1])).any()):
             row = int((~labels.isin([0, 1])).to_numpy().argmax())
             raise UserError(f"{path}, row {row + 2}, has the label {table.iloc[row, 0]!r}: labels of SST-2 are 0 and 1")
-        return samples_of(table.iloc[:, 1].tolist(), labels.astype(int).tolist())
+        return samples_of(self.filled(table.iloc[:, 1].tolist(), path.name), labels.astype(int).tolist())
 
 
 class Trec(Published, TextSet):
@@ -155,7 +197,9 @@ class Trec(Published, TextSet):
         for rows, name in ((train, files[0]), (test, files[1])):
             if unknown := [label for label, _ in rows if label not in names]:
                 raise UserError(f"{self.place}/{name} has the unknown label {unknown[0]!r}")
-            parts.append(samples_of([text for _, text in rows], [names.index(label) for label, _ in rows]))
+            parts.append(
+                samples_of(self.filled([text for _, text in rows], name), [names.index(label) for label, _ in rows])
+            )
         self.contents = [samples.fingerprint() for samples in parts]
         y = parts[0].y
         assert y is not None
@@ -163,9 +207,13 @@ class Trec(Published, TextSet):
         return {"train": parts[0].subset(kept), "val": parts[0].subset(held_out["val"]), "test": parts[1]}
 
     def _lines(self, name: str) -> list[tuple[str, str]]:
-        lines = self._file(name).read_text(encoding="latin-1").split("\n")
+        lines = read_text(self._file(name), "latin-1").split("\n")
         halves = [line.replace(_MISPRINT, _MEANT).partition(" ") for line in lines if line.strip()]
         return [(label, text.strip()) for label, _, text in halves]
+
+
+def _parts_of(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
 
 
 def samples_of(texts: Sequence[Text], labels: Sequence[int]) -> Samples:

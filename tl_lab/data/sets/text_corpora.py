@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pandas as pd
 import torch
 
+from tl_lab.data.encodings import read_text
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
 from tl_lab.data.samples import Samples
@@ -38,21 +39,9 @@ class _Cut(Published, TextSet):
         kept, held_out = hold_out(train.y, {"val": self.val_share}, self.seed, self.class_names)
         return {"train": train.subset(kept), "val": train.subset(held_out["val"]), "test": test}
 
-    def table(self, name: str, header: int | None = 0, encoding: str = "utf-8-sig") -> pd.DataFrame:
+    def table(self, name: str, header: int | None = 0) -> pd.DataFrame:
         """Read a file of tab-separated cells in which quotation marks have no special meaning."""
-        path = self._file(name)
-        try:
-            return pd.read_csv(
-                path,
-                sep="\t",
-                quoting=csv.QUOTE_NONE,
-                header=header,
-                dtype=str,
-                keep_default_na=False,
-                encoding=encoding,
-            )
-        except (ValueError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): {self.how_to_get}") from error
+        return self.cells(name, sep="\t", quoting=csv.QUOTE_NONE, header=header)
 
     def classes(self, column: Sequence[str], known: Sequence[str], name: str) -> list[int]:
         """Convert the labels of a file to the positions of the known labels.
@@ -91,7 +80,7 @@ class Mr(Published, TextSet):
         self.class_names = ["negative", "positive"]
         texts, labels = [], []
         for label, ending in enumerate(("neg", "pos")):
-            lines = self._file(f"rt-polarity.{ending}").read_text(encoding="latin-1").split("\n")
+            lines = read_text(self._file(f"rt-polarity.{ending}"), "latin-1").split("\n")
             found = [line.strip() for line in lines if line.strip()]
             texts += found
             labels += [label] * len(found)
@@ -124,7 +113,7 @@ class Cola(_Cut):
 
     def _part(self, name: str) -> Samples:
         table = self.table(name, header=None)
-        return samples_of(table[0].tolist(), self.classes(table[1].tolist(), ("0", "1"), name))
+        return samples_of(self.filled(table[0].tolist(), name), self.classes(table[1].tolist(), ("0", "1"), name))
 
 
 class AgNews(_Cut):
@@ -151,7 +140,7 @@ class AgNews(_Cut):
     def read(self) -> dict[str, Samples]:
         """Read both parts, and drop training descriptions that occur in the test part."""
         self.class_names = list(self.topics)
-        test = pd.read_csv(self._file("test.csv"), dtype=str, keep_default_na=False)
+        test = self.cells("test.csv")
         known = set(test["description"].str.strip())
         train = self.table("train_10k.tsv", header=None)
         here = train[0].str.strip().isin(known)
@@ -160,8 +149,14 @@ class AgNews(_Cut):
             train = train[~here]
         numbers = [str(n) for n in range(1, 5)]
         return self.cut(
-            samples_of(train[0].tolist(), self.classes(train[1].tolist(), self.topics, "train_10k.tsv")),
-            samples_of(test["description"].tolist(), self.classes(test["label"].tolist(), numbers, "test.csv")),
+            samples_of(
+                self.filled(train[0].tolist(), "train_10k.tsv"),
+                self.classes(train[1].tolist(), self.topics, "train_10k.tsv"),
+            ),
+            samples_of(
+                self.filled(test["description"].tolist(), "test.csv"),
+                self.classes(test["label"].tolist(), numbers, "test.csv"),
+            ),
         )
 
 
@@ -190,7 +185,7 @@ class Rte(_Cut):
     def _part(self, name: str) -> Samples:
         table = self.table(name)
         pairs = list(zip(table["sentence1"], table["sentence2"], strict=True))
-        return samples_of(pairs, self.classes(table["label"].tolist(), self.class_names, name))
+        return samples_of(self.filled(pairs, name), self.classes(table["label"].tolist(), self.class_names, name))
 
 
 class Mrpc(_Cut):
@@ -217,7 +212,7 @@ class Mrpc(_Cut):
     def _part(self, name: str) -> Samples:
         table = self.table(name)
         pairs = list(zip(table["#1 String"], table["#2 String"], strict=True))
-        return samples_of(pairs, self.classes(table["Quality"].tolist(), ("0", "1"), name))
+        return samples_of(self.filled(pairs, name), self.classes(table["Quality"].tolist(), ("0", "1"), name))
 
 
 class StsB(Published, TextSet):
@@ -262,7 +257,7 @@ def similarities(data: Published, part: str) -> tuple[Samples, list[str]]:
         UserError: a line does not have seven cells, or has an invalid score.
     """
     name = f"sts-{part}.tsv"
-    lines = data._file(name).read_text(encoding="utf-8").split("\n")
+    lines = read_text(data._file(name)).split("\n")
     pairs: list[Text] = []
     scores, genres = [], []
     for number, line in enumerate(lines, 1):
@@ -277,4 +272,4 @@ def similarities(data: Published, part: str) -> tuple[Samples, list[str]]:
         scores.append(score)
         # one of the files writes the genre in the singular
         genres.append(genre.removeprefix("main-").replace("forum", "forums").replace("forumss", "forums"))
-    return Samples(Texts(pairs), torch.tensor(scores)[:, None]), genres
+    return Samples(Texts(data.filled(pairs, name)), torch.tensor(scores)[:, None]), genres

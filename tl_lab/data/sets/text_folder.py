@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tl_lab.data.encodings import read_text
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.text import TextSet, samples_of
@@ -81,12 +82,7 @@ class TextFolder(TextSet):
         return samples_of(texts, [self.class_names.index(name) for name in names for _ in files[name]])
 
     def _text(self, file: Path) -> str:
-        try:
-            text = file.read_text(encoding=self.encoding).strip()
-        except (UnicodeDecodeError, LookupError) as error:
-            raise UserError(
-                f"{file} is not in the encoding {self.encoding} ({error}): set data.encoding, for example to latin-1"
-            ) from error
+        text = read_text(file, self.encoding, "data.encoding").strip()
         if not text:
             raise UserError(f"{file} contains no text: fill it or leave it out")
         return text

@@ -91,8 +91,9 @@ class Paper:
     def status(self) -> str:
         """``reproduced``, ``not reproduced``, ``undecided``, ``partly run``, ``not run here``, ``nothing published``.
 
-        A reduced recipe is not a reproduction, so its status is ``within its tolerance`` or ``not within its
-        tolerance``. Without published numbers, the claims determine the status, ``as expected`` or ``not as expected``.
+        A reduced recipe, or one that deviates from the published protocol, is not a reproduction, so its status is
+        ``within its tolerance`` or ``not within its tolerance``. Without published numbers, the claims determine the
+        status, ``as expected`` or ``not as expected``.
         """
         if self.runs is None:
             return "not run here"
@@ -102,10 +103,15 @@ class Paper:
         if len(words) < len(self.asked):
             return "partly run"
         if any(word.startswith("no,") for word in words):
-            return "not within its tolerance" if "reduced" in self.name else "not reproduced"
+            return "not reproduced" if self.same_recipe else "not within its tolerance"
         if "undecided" in words:
             return "undecided"
-        return "within its tolerance" if "reduced" in self.name else "reproduced"
+        return "reproduced" if self.same_recipe else "within its tolerance"
+
+    @property
+    def same_recipe(self) -> bool:
+        """Whether the experiment follows the published protocol: it is neither reduced nor states a deviation."""
+        return "reduced" not in self.name and self.expected.deviation is None
 
     @property
     def reached(self) -> str:

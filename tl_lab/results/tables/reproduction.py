@@ -58,12 +58,14 @@ class Reproduces:
         published: for each method a number or, with tasks, a number for each task; methods that occur only in the paper
             are shown in addition to the others.
         standard_errors: standard error of each method's published mean over tasks, >= 0, if the paper states it.
+        deviation: one sentence that states how the experiment deviates from the published protocol; None if it follows
+            it. With a deviation, numbers are compared, but nothing is called reproduced.
         claims: claims that settings are better than others, or hardly worse, each with the keys of
             :class:`~tl_lab.results.tables.claims.Claim`.
 
     Raises:
-        UserError: a value is not a number, methods have different tasks, or a claim compares values that are not
-            swept.
+        UserError: a value is not a number, the deviation is not a sentence, methods have different tasks, or a claim
+            compares values that are not swept.
     """
 
     source: str
@@ -77,6 +79,7 @@ class Reproduces:
     published: Mapping[str, Any] = field(default_factory=dict)
     standard_errors: Mapping[str, float] = field(default_factory=dict)
     claims: Sequence[Mapping[str, Any]] = ()
+    deviation: str | None = None
 
     def __post_init__(self) -> None:
         for claim in self.expectations:
@@ -85,6 +88,10 @@ class Reproduces:
                     raise UserError(f"reproduces.claims: {key!r} is not swept; {nearest(key, self.swept)}")
         if not self.tolerance >= 0:
             raise UserError(f"reproduces.tolerance must be at least 0, not {self.tolerance}")
+        if self.deviation is not None and not (isinstance(self.deviation, str) and self.deviation.strip()):
+            raise UserError(
+                f"reproduces.deviation must be a sentence, or null for the published protocol, not {self.deviation!r}"
+            )
         if bool(self.tuned) != (self.chosen_by is not None):
             raise UserError(
                 "reproduces.tuned (swept keys) and reproduces.chosen_by (the metric that selects) must be set together"
