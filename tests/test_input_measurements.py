@@ -138,5 +138,5 @@ def test_times_of_inputs(tmp_path: Path, tables: dict[str, Any]) -> None:
     said = page(tables, "other_inputs", tmp_path, found, "other_inputs.json")
     assert "| 9.9 s | 3,000 recordings" in said
     assert "| 97.5 % (95.0 to 100.0) | mean over 2 speakers |" in said
-    assert "| 300 s | 200 recordings; on their own lengths about 8.0 s |" in said
+    assert "| 300 s | 200 recordings; at their own lengths about 8.0 s |" in said
     assert "| 12.0 (11.0 to 13.0) | 200 batches, median of 7 turns" in said

@@ -110,7 +110,7 @@ def test_layer_policies_set_rates_and_epochs_of_what_the_adapter_owns():
 
 
 def test_a_policy_that_leaves_nothing_to_the_adapter_is_refused():
-    with pytest.raises(UserError, match=r"strategy\.layers\.trainable=none leaves BitFit no parameter"):
+    with pytest.raises(UserError, match=r"strategy\.layers\.trainable=none freezes all parameters of BitFit"):
         make(strategy=FineTuning, adapter=BitFit(), layers=LayerPolicy("none"))
 
 
@@ -230,5 +230,5 @@ def test_a_frozen_backbone_takes_no_adapter():
     check_pairing(Plan.of(compose(frozen)))
     with pytest.raises(UserError, match=r"trainable=none freezes all of it: set strategy\.layers\.trainable=all"):
         check_pairing(Plan.of(compose([*frozen, "adapter=bitfit"])))
-    with pytest.raises(UserError, match="leaves BitFit no parameter"):
+    with pytest.raises(UserError, match="freezes all parameters of BitFit"):
         make(strategy=FeatureExtraction, adapter=BitFit(), layers=LayerPolicy("none"))

@@ -79,7 +79,7 @@ def test_the_budget_of_a_pair_limits_its_source():
 def test_data_that_offer_more_than_labels_have_no_budget():
     with pytest.raises(UserError, match=r"data\.labels=6 limits the training set .* or the source's; BlobStream"):
         BlobStream(labels=6).load()
-    with pytest.raises(UserError, match="used alone"):
+    with pytest.raises(UserError, match="is not supported for data nested in other data"):
         build_inner(Blobs(labels=6), seed=0)
     data = Blobs(labels=6)
     data.load()

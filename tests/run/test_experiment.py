@@ -265,7 +265,7 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
     [
         ("optimizer.lr=fast", "is not a number"),
         ("optimizer.lr=1e25", "diverged"),
-        ("data.target_test_count=5000", "cannot hold 5000 of 1797"),
+        ("data.target_test_count=5000", "cannot hold out 5000 of 1797"),
         ("data.source_count=12", "too few samples"),
         ("trainer.max_epochs=0", "max_epochs"),
         ("strategy.layers.trainable=5", "2 layer groups"),

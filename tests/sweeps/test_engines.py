@@ -99,7 +99,7 @@ def test_test_metrics_are_not_used_for_selection(tmp_path: Path, capsys: pytest.
     for override, said in {
         "sweep.objective=test/acc": ": test metrics cannot be used for selection",
         "sweep.objective=oracle/target/acc": ": test metrics cannot be used for selection",
-        "hydra.sweeper.direction=minimize": "a larger objective is better",
+        "hydra.sweeper.direction=minimize": "objectives are always maximised",
     }.items():
         assert sweep(tmp_path, "hydra/sweeper=optuna", "optimizer.lr=interval(1e-4,1e-2)", override) == 1
         assert said in capsys.readouterr().err
@@ -142,7 +142,7 @@ def test_every_method_gets_the_same_number_of_trials(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["domain_adaptation=none"], "compares the choices of domain_adaptation: name them"),
+        (["domain_adaptation=none"], "compares the choices of domain_adaptation: list them"),
         (["domain_adaptation=none,dann", "seed=0,100"], "trial_seed=100 is among the seeds that are reported"),
         (["domain_adaptation=none,adda"], "there is no search space for domain_adaptation=adda: write conf/search/"),
         (["domain_adaptation=none,dann", "hydra.sweeper.trials=0"], "trials is at least 1, not 0"),

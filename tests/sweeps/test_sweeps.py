@@ -189,7 +189,7 @@ def test_other_launchers_resume_with_the_same_jobs_only(
     assert "contains the sweep of another command: resume with hydra/launcher=forked" in capfd.readouterr().err
     (folder / "1" / "results.json").write_text(json.dumps(results(folder / "1") | {"config_hash": "of other files"}))
     assert sweep(folder, "seed=0,1,2,3,4,5", *again) == 1
-    assert f"the files under conf/ have changed since {folder / '1'} was made" in capfd.readouterr().err
+    assert f"the files under conf/ have changed since {folder / '1'} started" in capfd.readouterr().err
     shutil.copy(undisturbed / "1" / "results.json", folder / "1")
     (folder / "2" / "results.json").write_text(json.dumps(results(folder / "2") | {"status": "running"}))
     kept = (folder / "0" / "results.json").stat().st_mtime_ns

@@ -200,7 +200,7 @@ def test_what_was_swept_leaves_out_the_seed_and_what_is_the_same_in_all():
     [
         ({"published": {}}, "reproduces.source"),
         ({"source": "x", "tolerence": 1}, "did you mean 'tolerance'"),
-        ({"source": "x", "tuned": ["lam"]}, "must be given together"),
+        ({"source": "x", "tuned": ["lam"]}, "must be set together"),
         ({"source": "x", "tuned": ["lam"], "chosen_by": "test/target/acc"}, "test metrics cannot be used"),
         ({"source": "x", "deviation": " "}, "reproduces.deviation must be a sentence, or null"),
         ({"source": "x", "deviation": True}, "reproduces.deviation must be a sentence, or null"),

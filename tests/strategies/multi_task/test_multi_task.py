@@ -194,7 +194,7 @@ def test_an_adaptation_acts_on_the_task_that_has_a_target():
 @pytest.mark.parametrize(
     ("datasets", "said"),
     [
-        (["digits", "digits"], "names digits twice"),
+        (["digits", "digits"], "contains digits twice"),
         (["digits", "split_digits"], "split_digits is not a plain labelled set"),
         (["printed_to_handwritten", "printed_to_handwritten_value"], "can contain at most one pair of domains"),
         ([], "must be a list of sets, such as"),
@@ -239,7 +239,7 @@ def test_a_table_with_empty_cells(table):
 @pytest.mark.parametrize(
     ("tasks", "said"),
     [
-        ({"topic": "class"}, "data.tasks.topic=class: classes, numbers or a list of columns; did you mean 'classes'"),
+        ({"topic": "class"}, "data.tasks.topic=class must be classes, numbers or a list of columns; did you mean 'classes'"),
         ({"topics": "classes"}, "data.tasks.topics: .* has no column 'topics'; did you mean 'topic'"),
         ({"topic": "numbers"}, "column 'topic', row 1, has 'a', which is not a number"),
         ({"tone": ["polite", "stars"]}, "column 'stars', row 4, has '4.5', which is not 0 or 1"),
