@@ -89,7 +89,7 @@ def main() -> None:
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     stored = json.loads(given.output.read_text()) if given.output.is_file() and not given.rehearse else {}
     found: dict[str, Any] = {**stored, "card": card, "torch": torch.__version__, "step_choices": STEP_CHOICES}
-    known = {name for name, one in stored.get("choices", {}).items() if one.get("graph") == "completed"}
+    known = {name for name, one in stored.get("choices", {}).items() if "replays" in one}
     until = None if given.rehearse else time.monotonic() + given.seconds - _AFTER_CHOICES_S
     print(f"{card}, torch {torch.__version__}", flush=True)
     for name, measure in parts_of(given.rehearse, given.workers, given.only, until, known).items():

@@ -160,8 +160,9 @@ class _Seen:
 
     def apart_from(self, plain: "_Seen") -> float | None:
         """Distance of the weights of two runs, as a share of the distance that training moved them; None without."""
-        if self.end is None or plain.end is None or self.end.shape != plain.end.shape:
-            return None
+        given = (self.start, self.end, plain.start, plain.end)
+        if any(one is None or one.shape != given[0].shape for one in given):
+            return None  # nothing was trained, or parameters were added during training
         moved = float((plain.end - plain.start).norm())
         return float((self.end - plain.end).norm()) / moved if moved else None
 

@@ -154,3 +154,10 @@ def test_a_wrong_column_is_answered_with_the_near_name_and_all_columns(tmp_path:
         TextTable(path=str(path), text_column="reviw", label_column="stars").read()
     with pytest.raises(UserError, match=r"no column 'zzz'; valid: country, review, stars$"):
         TextTable(path=str(path), text_column="review", label_column="zzz").read()
+
+
+@pytest.mark.parametrize("encoding", ["utf16", "U16", "utf_16_le", "utf-32-le", "UTF-16"])
+def test_wide_encodings_are_read_however_they_are_spelled(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\ngood,1\n", encoding=encoding)
+    assert read_text(path, encoding, "data.encoding") == "text,label\ngood,1\n"

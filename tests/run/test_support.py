@@ -252,3 +252,7 @@ def test_a_gpu_answers_as_the_cpu(learned: Path, folders: tuple[Path, Path]) -> 
     on_cpu, on_gpu = (load(learned, device=device).with_support(support).predict(queries) for device in ("cpu", "gpu"))
     assert (on_gpu.labels, on_gpu.nearest) == (on_cpu.labels, on_cpu.nearest)
     torch.testing.assert_close(on_gpu.probabilities, on_cpu.probabilities, atol=1e-3, rtol=1e-3)
+
+
+def test_the_strategy_knows_its_device_after_a_move(learned: Path) -> None:
+    assert load(learned).to("meta").strategy.device.type == "meta"

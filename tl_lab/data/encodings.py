@@ -32,8 +32,8 @@ def decoded(path: Path, encoding: str, option: str | None = None) -> Iterator[No
     Raises:
         UserError: the file is in another encoding; the message names the first byte that is not in it.
     """
-    shown, wide = encoding.removesuffix("-sig"), _wide(path)
-    if wide and not encoding.lower().replace("_", "-").startswith(wide[:6]):
+    shown, wide = encoding.removesuffix("-sig"), None if _has_wide_letters(encoding) else _wide(path)
+    if wide:
         raise UserError(f"{path} is in the encoding {wide}, not {shown}: {_remedy(shown, option, wide)}")
     try:
         yield
@@ -66,6 +66,14 @@ def read_text(path: Path, encoding: str = "utf-8", option: str | None = None) ->
 
 def _remedy(encoding: str, option: str | None, likely: str) -> str:
     return f"set {option} ({likely})" if option else f"save it in {encoding}"
+
+
+def _has_wide_letters(encoding: str) -> bool:
+    """Whether an encoding, however it is spelled, is a form of UTF-16 or UTF-32, whose files have NUL bytes."""
+    try:
+        return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+    except LookupError:
+        return False  # the reader states that there is no such encoding
 
 
 def _wide(path: Path) -> str | None:

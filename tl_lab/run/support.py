@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +90,11 @@ class FewShotModel(nn.Module):
         self.strategy, self.shape, self.reading, self.folder = strategy, tuple(shape), dict(reading or {}), folder
         self.spec = strategy.network.backbone.spec
         self.eval()
+
+    def to(self, *args: Any, **options: Any) -> Self:
+        """Move the model; the strategy is moved by its own method, which records its device."""
+        self.strategy.to(*args, **options)
+        return super().to(*args, **options)
 
     def with_support(self, support: GivenSupport) -> "Supported":
         """Use the classes of a support set.

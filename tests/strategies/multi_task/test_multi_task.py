@@ -239,7 +239,10 @@ def test_a_table_with_empty_cells(table):
 @pytest.mark.parametrize(
     ("tasks", "said"),
     [
-        ({"topic": "class"}, "data.tasks.topic=class must be classes, numbers or a list of columns; did you mean 'classes'"),
+        (
+            {"topic": "class"},
+            "data.tasks.topic=class must be classes, numbers or a list of columns; did you mean 'classes'",
+        ),
         ({"topics": "classes"}, "data.tasks.topics: .* has no column 'topics'; did you mean 'topic'"),
         ({"topic": "numbers"}, "column 'topic', row 1, has 'a', which is not a number"),
         ({"tone": ["polite", "stars"]}, "column 'stars', row 4, has '4.5', which is not 0 or 1"),

@@ -110,7 +110,7 @@ def item_parts(found: Findings) -> list[Section]:
         "seed). The test covers the sampling of test items, not the variation between draws of the labels. Prompting "
         "is compared by the answers to its first prompt."
     )
-    shown = Table([*head, "p (McNemar, Holm)", "transfer"], rows, 1, "Differences item by item")
+    shown = Table([*head, "p (exact, Holm)", "transfer"], rows, 1, "Differences item by item")
     return [Section("Does transfer help, item by item?", [shown, text])]
 
 
