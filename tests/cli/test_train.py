@@ -498,6 +498,7 @@ def test_predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         "arrays": False,
         "support": None,
         "reject_below": 0.0,
+        "device": "cpu",
     }
     assert called == [((tmp_path, [tmp_path], None), named)]
     with pytest.raises(SystemExit) as end:

@@ -387,7 +387,7 @@ def test_unreadable_images_stop_predictions_or_are_left_out(finished, tmp_path):
         predict_to_csv(finished, tmp_path, tmp_path / "out.csv", skip_unreadable=True)
     assert pd.read_csv(tmp_path / "out.csv")["input"].tolist() == ["a.png", "c.png"]
     (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(UserError, match="not a CSV file"):
+    with pytest.raises(UserError, match=r"table\.csv is in the encoding utf-16, not utf-8: save it in utf-8"):
         predict_to_csv(finished, tmp_path / "table.csv", tmp_path / "out.csv")
 
 
