@@ -6,6 +6,7 @@ import torch
 from laboratory import BlobPair, differing, fit, make, network
 from torch.nn import functional as F
 
+from tl_lab.domain_adaptation.adversarial import domain_accuracy
 from tl_lab.domain_adaptation.base import DomainOutput, Phase, Update
 from tl_lab.domain_adaptation.dann import DANN, domain_loss
 from tl_lab.domain_adaptation.none import NoAdaptation
@@ -204,3 +205,11 @@ def test_domain_specific_statistics_are_saved_for_either_active_domain():
     for domain, value in (("source", 1.0), ("target", 2.0)):
         other.network.use(domain)
         assert loaded.running_mean.unique().tolist() == [value]
+
+
+def test_the_domain_accuracy_is_the_mean_of_both_domains():
+    source, target = torch.tensor([-1.0, -2.0, 3.0, 0.0]), torch.tensor([1.0, -1.0, -2.0, -3.0])
+    marks = domain_accuracy(source, target)  # 2 of 4 and 1 of 4 are right; a logit of 0 is no decision
+    assert marks.float().mean().item() == (2 / 4 + 1 / 4) / 2
+    assert domain_accuracy(target, source).float().mean().item() == (3 / 4 + 1 / 4) / 2
+    assert domain_accuracy(source, target[:2]).item() == (2 / 4 + 1 / 2) / 2

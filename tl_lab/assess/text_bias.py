@@ -1,6 +1,7 @@
 """Audits of texts that need no groups: associations of words, and sentences that differ in one person only."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,22 +36,30 @@ def add_associations(subject: Subject, result: PartResult, base: Subject | None 
         result: what is added to.
         base: the same backbone before it was tuned, which is tested as well; None without a run.
     """
-    found = associations(lambda words: _features(subject, list(words)))
-    if not all(np.isfinite(one.effect) for one in found.values()):
-        result.notes.append(
-            f"> Word associations are left out: {subject.name} gives all of the words the same features."
-        )
+    found = _finite_associations(subject, result)
+    if not found:
         return ""
     rows: list[list[str | Cell]] = [[n, one.said, f"{one.effect:.3f}", said_p(one.p)] for n, one in found.items()]
     result.measures |= {name: Measure(one.effect, p=one.p) for name, one in found.items()}
     if base is not None:
-        before = associations(lambda words: _features(base, list(words)))
+        before = _finite_associations(base, result)
         rows += [[f"{n}, base", one.said, f"{one.effect:.3f}", said_p(one.p)] for n, one in before.items()]
         result.measures |= {f"base/{name}": Measure(one.effect, p=one.p) for name, one in before.items()}
     result.tables.append(Table(["test", "compares", "d", "p"], rows, 2, f"Word associations (WEAT) of {subject.name}"))
     strongest = max(found, key=lambda name: abs(found[name].effect))
     one = found[strongest]
     return f"Words of {subject.name} associate {one.said} with d = {one.effect:.2f} ({strongest})."
+
+
+def _finite_associations(subject: Subject, result: PartResult) -> dict[str, Any]:
+    """Test a backbone's words; tests whose words all have the same features are left out, with a note."""
+    found = associations(lambda words: _features(subject, list(words)))
+    finite = {name: one for name, one in found.items() if np.isfinite(one.effect)}
+    if len(finite) < len(found):
+        left_out = ", ".join(name for name in found if name not in finite)
+        which = "all of the words" if not finite else f"all words of {left_out}"
+        result.notes.append(f"> Word associations are left out: {subject.name} gives {which} the same features.")
+    return finite
 
 
 def classifiers(material: Material, answerer: Answerer) -> tuple[Classify, tuple[Subject, Classify] | None]:
