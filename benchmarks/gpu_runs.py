@@ -131,7 +131,7 @@ def cases(trainer: str, own: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 _NEED = {  # backbones of files of one's own, whose default would need published weights
-    **dict.fromkeys(("text_table", "text_table_pair", "text_folder", "tasks_of_table"), "hf_text"),
+    **dict.fromkeys(("text_table", "text_table_pair", "text_folder", "text_folder_pair", "tasks_of_table"), "hf_text"),
     "squad": "hf_words",
     "receipts": "layout_text",
 }

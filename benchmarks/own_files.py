@@ -32,8 +32,10 @@ def files_of_ones_own(place: Path, write: bool = True) -> dict[str, list[str]]:
         "image_table": [f"data.path={place / 'films.csv'}"],
         "chest_xray": [f"data.path={place / 'xrays.csv'}", "data.findings=[Edema]"],
         "audio_folder": [f"data.path={place / 'recordings'}"],
+        "audio_folder_pair": [f"data.source={place / 'recordings'}", f"data.target={place / 'other_recordings'}"],
         "speech_table": [f"data.path={place / 'speech.csv'}"],
         "text_folder": [f"data.path={place / 'texts'}"],
+        "text_folder_pair": [f"data.source={place / 'texts'}", f"data.target={place / 'other_texts'}"],
         "text_table": [rows_csv],
         "text_table_pair": [rows_csv, *HERE_AND_THERE],
         "table": [rows_csv, "data.label_column=label"],
@@ -51,16 +53,19 @@ def _write_data(place: Path) -> None:
     draw = np.random.default_rng(0)
     images, recordings, texts = place / "images", place / "recordings", place / "texts"
     for label, level in (("dark", 40), ("light", 200)):
-        for folder in (images, place / "other_images", recordings, texts):
+        for folder in (images, recordings, texts):
             (folder / label).mkdir(parents=True)
+            (folder.with_name(f"other_{folder.name}") / label).mkdir(parents=True)
         for number in range(20):
             grey = draw.integers(level - 30, level + 30, (32, 32), dtype=np.uint8)
             Image.fromarray(grey).save(images / label / f"{number}.png")
             Image.fromarray(255 - grey).save(place / "other_images" / label / f"{number}.png")
-            with wave.open(str(recordings / label / f"{number}.wav"), "wb") as file:
-                file.setparams((1, 2, 16000, 0, "NONE", ""))
-                file.writeframes((draw.standard_normal(8000) * level * 20).astype("<i2").tobytes())
-            (texts / label / f"{number}.txt").write_text(" ".join(draw.choice(_WORDS, 6)))
+            for folder, loudness in ((recordings, 20), (place / "other_recordings", 10)):
+                with wave.open(str(folder / label / f"{number}.wav"), "wb") as file:
+                    file.setparams((1, 2, 16000, 0, "NONE", ""))
+                    file.writeframes((draw.standard_normal(8000) * level * loudness).astype("<i2").tobytes())
+            for folder in (texts, place / "other_texts"):
+                (folder / label / f"{number}.txt").write_text(" ".join(draw.choice(_WORDS, 6)))
     rows = [(" ".join(draw.choice(_WORDS, 6)), number % 2, number % 2, number) for number in range(60)]
     table = "text,label,domain,number\n" + "".join(
         f"{text},{('no', 'yes')[one]},{('here', 'there')[place // 30]},{number}\n"

@@ -3,8 +3,10 @@
 import functools
 import json
 
+import numpy as np
 import pytest
 from composing import run_in
+from encoders_at_hand import tiny
 from small_sets import recordings, rows, texts
 
 from tl_lab.assess import running, tuning
@@ -16,6 +18,7 @@ ALL = {
     "similarity", "transferability", "data_size", "baselines", "layers", "calibration", "bias", "forgetting", "drift",
     "energy",
 }  # fmt: skip
+DOMAINS = [("source", "here"), ("target", "there")]
 
 
 def _digits(place):
@@ -70,6 +73,40 @@ def test_every_part_of_a_full_assessment_ends_with_numbers_or_in_a_sentence(name
         assert measured == (None if isinstance(shot, str) else shot)
         if measured is None:
             assert f"Zero-shot is not applicable: {shot}." in found.parts["baselines"].notes
+
+
+@pytest.mark.parametrize("kind", ["recordings", "texts"])
+def test_another_folder_is_the_deployment(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tuning, "_FEWEST", 3)
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    if kind == "recordings":
+        network = recordings(tmp_path / "here")[2:]
+        recordings(tmp_path / "there", (310, 2010))
+        for pitch in ("0310 Hz", "2010 Hz"):
+            folder = tmp_path / "there" / "waves" / pitch
+            folder.rename(folder.with_name(pitch.replace("1", "0")))
+        words = ["data=audio_folder_pair", *(f"data.{one}={tmp_path / place / 'waves'}" for one, place in DOMAINS)]
+    else:
+        network = ["backbone=hf_text", f"backbone.name={tiny(tmp_path / 'encoder', 'bert')}"]
+        for _, place in DOMAINS:
+            draw = np.random.default_rng(len(place))
+            for label, letters in (("low", "aab"), ("high", "bbc")):
+                (tmp_path / place / label).mkdir()
+                for number in range(60):
+                    written = " ".join(draw.choice(list(letters), 6))
+                    (tmp_path / place / label / f"{number}.txt").write_text(written)
+        words = ["data=text_folder_pair", *(f"data.{one}={tmp_path / place}" for one, place in DOMAINS)]
+    found, _ = running.carry_out([*words, *network, "assess=quick", *SMALL], tmp_path / "out")
+    measured = found.parts["calibration"]
+    assert isinstance(measured, PartResult), measured
+    assert {"source/test/accuracy", "target/test/accuracy", "gap"} <= set(measured.measures)
+    gap = measured.measures["gap"]
+    expected = measured.measures["target/test/accuracy"].value - measured.measures["source/test/accuracy"].value
+    assert gap.value == pytest.approx(expected)
+    assert gap.low <= gap.value <= gap.high
+    assert all(isinstance(found.parts[part], PartResult) for part in ("similarity", "drift"))
 
 
 def test_zero_shot_without_a_run_is_that_of_the_strategy(tmp_path, monkeypatch):

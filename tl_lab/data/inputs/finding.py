@@ -1,8 +1,8 @@
-"""Find the image files in a folder; training and predictions use the same rules."""
+"""Find the files of a kind in a folder; training and predictions use the same rules."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tl_lab.data.inputs.decoding import IMAGE_TYPES
@@ -10,8 +10,18 @@ from tl_lab.data.inputs.dicom import DICOM_TYPES
 from tl_lab.errors import UserError
 from tl_lab.texts import listed, one_line, printable, same_name
 
-__all__ = ["class_folders", "images_below", "is_image", "is_left_aside", "others_said", "sub_folders"]
+__all__ = [
+    "class_folders",
+    "files_below",
+    "images_below",
+    "is_image",
+    "is_left_aside",
+    "is_of_type",
+    "others_said",
+    "sub_folders",
+]
 
+_IMAGES = IMAGE_TYPES | DICOM_TYPES
 _NOT_DATA = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 
 
@@ -20,9 +30,14 @@ def is_left_aside(name: str) -> bool:
     return name.startswith(".") or name in _NOT_DATA
 
 
+def is_of_type(name: str, types: Collection[str]) -> bool:
+    """Whether a file that is not ignored has one of the extensions, which are in lower case and have a dot."""
+    return not is_left_aside(name) and Path(name).suffix.lower() in types
+
+
 def is_image(name: str) -> bool:
     """Whether a file is an image, judged by its name."""
-    return not is_left_aside(name) and Path(name).suffix.lower() in IMAGE_TYPES | DICOM_TYPES
+    return is_of_type(name, _IMAGES)
 
 
 def sub_folders(folder: Path) -> list[str]:
@@ -48,18 +63,24 @@ def class_folders(folder: Path) -> dict[str, Path]:
 
 
 def images_below(folder: Path, others: Counter[str] | None = None) -> list[str]:
-    """List the images in a folder and its sub-folders.
+    """List the images in a folder and its sub-folders (see :func:`files_below`)."""
+    return files_below(folder, _IMAGES, others)
+
+
+def files_below(folder: Path, types: Collection[str], others: Counter[str] | None = None) -> list[str]:
+    """List the files with one of the extensions in a folder and its sub-folders.
 
     Args:
         folder: folder to search; links to folders are followed.
-        others: counter to which the extensions of files that are not images are added.
+        types: extensions in lower case, with the dot.
+        others: counter to which the extensions of other files are added.
 
     Returns:
-        Names of the images, relative to the folder, with ``/`` between folders, sorted.
+        Names of the files, relative to the folder, with ``/`` between folders, sorted.
     """
     found = []
     for place, name in _files(folder):
-        if is_image(name):
+        if is_of_type(name, types):
             found.append((place / name).relative_to(folder).as_posix())
         elif others is not None:
             others[printable(Path(name).suffix.lower()) or "no ending"] += 1
@@ -78,7 +99,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
         yield from ((Path(place), name) for name in files if not is_left_aside(name))
 
 
-def others_said(others: Counter[str], folder: Path) -> str:
-    """Describe the files that are not images, by their extensions."""
+def others_said(others: Counter[str], folder: Path, plural: str) -> str:
+    """Describe the files that are not of the wanted kind (``images``), by their extensions."""
     kinds = listed([f"{count} {ending}" for ending, count in sorted(others.items())])
-    return f"{folder}: {others.total()} files are not of an image type and were ignored ({kinds})"
+    return f"{folder}: {others.total()} files are not {plural} and were ignored ({kinds})"

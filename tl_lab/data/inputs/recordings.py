@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tl_lab.data.cache import cached_arrays, file_hash
 from tl_lab.data.inputs.audio import AudioSpec
-from tl_lab.data.inputs.finding import is_left_aside
+from tl_lab.data.inputs.finding import files_below
 from tl_lab.data.inputs.operations import Inputs
 from tl_lab.errors import UserError
 from tl_lab.texts import listed, printable
@@ -164,8 +164,7 @@ def _decoded(path: Path) -> Wave:
 
 def recordings_below(folder: Path) -> list[Path]:
     """List the recordings in a folder and its sub-folders, sorted."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_TYPES and path.is_file())
-    return sorted(path for path in found if not any(is_left_aside(part) for part in path.relative_to(folder).parts))
+    return [folder / name for name in files_below(folder, AUDIO_TYPES)]
 
 
 def _below(file: Path, folder: Path) -> str:

@@ -1,34 +1,44 @@
-"""Recordings of the user, in one folder per class."""
+"""Recordings of the user in one folder per class, as a set or as a domain pair."""
 
-from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from tl_lab.data.inputs.finding import class_folders
-from tl_lab.data.inputs.recordings import Recordings, keep_audible, recordings_below
-from tl_lab.data.roots import places_of
+from tl_lab.data.inputs.recordings import AUDIO_TYPES, Recordings, keep_audible
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.audio import OfAudio
-from tl_lab.data.splits import check_shares, hold_out, split_in_three
-from tl_lab.errors import UserError
+from tl_lab.data.sets.class_folders import ClassFolders, FileKind, FolderPair, Scan, find_folder
 from tl_lab.options import Fraction
-from tl_lab.texts import listed
 
-__all__ = ["AudioFolder"]
+__all__ = ["AudioFolder", "AudioFolderPair"]
 
 
-class AudioFolder(OfAudio):
+class _AudioFolders(ClassFolders, OfAudio):
+    """Recordings in class folders."""
+
+    file_kind = FileKind("recordings", AUDIO_TYPES, "RECORDING.wav")
+    unreadable: str
+
+    def samples_of(self, scan: Scan) -> Samples:
+        """Build a set from the listed files after decoding each of them once."""
+        kept, left_out = keep_audible(scan.paths, self.unreadable, scan.folder)
+        self.notes += [*scan.notes, *([left_out] if left_out else [])]
+        paths = scan.paths
+        samples = Samples(Recordings([paths[i] for i in kept]), None if scan.labels is None else scan.labels[kept])
+        self.contents.append(samples.fingerprint())
+        return samples
+
+
+class AudioFolder(_AudioFolders):
     """A folder with one sub-folder of recordings (wav, flac, ogg, mp3) per class; sample rates may differ.
 
-    The recordings are split by the seed, unless the folder contains ``train``, ``test`` and optionally ``val``, each
-    with one sub-folder per class.
+    A given split has ``path/train/CLASS/...``, ``path/val/CLASS/...`` and ``path/test/CLASS/...``; if one of the last
+    two is missing, it is drawn from ``train``. Without a given split, the folder has ``path/CLASS/...``.
 
     Args:
         path: path of the folder, absolute or relative to the current folder or to ``TL_LAB_DATA``.
-        val_share: share of all recordings, or of those in ``train`` if there is a ``test`` but no ``val``, for
-            validation.
-        test_share: share of all recordings for test.
+        split: ``given``, ``random``, or ``auto``, which means ``given`` if there is a ``train`` folder and all
+            sub-folders are parts.
+        val_share: share of a class's recordings for validation if there is no folder ``val``, in (0, 1).
+        test_share: share of a class's recordings for test if there is no folder ``test``, in (0, 1).
         unreadable: what to do with recordings that cannot be read or are empty: ``stop``, or ``skip`` them and report
             them in ``notes``.
         options: keyword arguments of :class:`~tl_lab.data.sets.audio.OfAudio`.
@@ -40,51 +50,32 @@ class AudioFolder(OfAudio):
         self,
         *,
         path: str | None = None,
+        split: Literal["auto", "given", "random"] = "auto",
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.2,
         unreadable: Literal["stop", "skip"] = "stop",
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if path is None:
-            raise UserError("data.path is not set: give a folder with one sub-folder of recordings per class")
-        check_shares(val_share, test_share)
-        self.path, self.val_share, self.test_share, self.unreadable = path, val_share, test_share, unreadable
+        self.set_split(split, val_share, test_share)
+        self.path, self.unreadable = path, unreadable
 
     def read(self) -> dict[str, Samples]:
         """Find the files, and split them unless the folder is already split."""
-        folder = next((place for place in places_of(self.path) if place.is_dir()), None)
-        if folder is None:
-            raise UserError(f"data.path: there is no folder {' or '.join(map(str, places_of(self.path)))}")
-        given = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
-        if not {"train", "test"} <= set(given):
-            samples = self._part(folder)
-            self.contents = [samples.fingerprint()]
-            return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
-        sets = {name: self._part(folder / name) for name in given}
-        self.contents = [samples.fingerprint() for samples in sets.values()]
-        if "val" not in sets:
-            train = sets["train"]
-            assert train.y is not None
-            kept, held_out = hold_out(train.y, {"val": self.val_share}, self.seed, self.class_names)
-            sets |= {"train": train.subset(kept), "val": train.subset(held_out["val"])}
+        self.contents = []
+        sets, self.class_names = self.labelled_sets(find_folder(self.path, "data.path", self.file_kind.plural))
         return sets
 
-    def _part(self, folder: Path) -> Samples:
-        """Read a folder of class folders; the first folder read determines the classes."""
-        folders = class_folders(folder)
-        files = {name: recordings_below(place) for name, place in folders.items()}
-        if empty := [name for name, found in files.items() if not found]:
-            raise UserError(f"data.path: there is no recording in {listed(empty)} of {folder}")
-        if len(files) < 2:
-            raise UserError(
-                f"data.path: {folder} has {listed(files) or 'no folder'}: it must have one folder for each class"
-            )
-        self.class_names = self.class_names or list(files)
-        if unknown := [name for name in files if name not in self.class_names]:
-            raise UserError(f"data.path: {folder} has the class {unknown[0]!r}, which train does not have")
-        paths = [path for found in files.values() for path in found]
-        labels = [self.class_names.index(name) for name, found in files.items() for _ in found]
-        kept, left_out = keep_audible(paths, self.unreadable, folder)
-        self.notes += [left_out] if left_out else []
-        return Samples(Recordings([paths[i] for i in kept]), torch.tensor([labels[i] for i in kept]))
+
+class AudioFolderPair(_AudioFolders, FolderPair):
+    """Folders of recordings: one or several labelled sources, and a target whose labels are used only for the score.
+
+    Args:
+        unreadable: see :class:`AudioFolder`.
+        options: keyword arguments of :class:`~tl_lab.data.sets.audio.OfAudio` and
+            :class:`~tl_lab.data.sets.class_folders.FolderPair`.
+    """
+
+    def __init__(self, *, unreadable: Literal["stop", "skip"] = "stop", **options: Any) -> None:
+        super().__init__(**options)
+        self.unreadable = unreadable

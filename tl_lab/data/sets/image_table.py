@@ -15,13 +15,14 @@ from tl_lab.data.inputs.image_files import ImageFiles
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.inputs.table import cells_of
 from tl_lab.data.samples import Samples
+from tl_lab.data.sets.class_folders import find_folder
 from tl_lab.data.sets.columns import check_columns, labels_of, names_in, sorted_labels, together
 from tl_lab.data.sets.given_split import split_as_given
-from tl_lab.data.sets.image_folder import ImageReading, Scan, find_folder
+from tl_lab.data.sets.image_folder import ImageReading
 from tl_lab.data.sets.table import file_of
 from tl_lab.data.sets.table_files import read_table
 from tl_lab.data.sets.tables import numbered
-from tl_lab.data.splits import group_split, split_in_three
+from tl_lab.data.splits import check_shares, group_split, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Count, Fraction, Limits
 from tl_lab.problems import Findings, Problem, SingleLabel
@@ -99,7 +100,9 @@ class ImageTable(ImageReading, DataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._set_reading("auto", val_share, test_share, unreadable, size, channels, levels)
+        check_shares(val_share, test_share)
+        self.val_share, self.test_share = val_share, test_share
+        self.set_reading(unreadable, size, channels, levels)
         if (label_column is None) == (not findings):
             raise UserError(
                 "set either data.label_column (the column with the class) or data.findings (the findings), not both"
@@ -141,7 +144,7 @@ class ImageTable(ImageReading, DataModule):
         y = self._classes(table, place) if self.findings == [] else self._findings(table, place)
         root = place.parent if self.root is None else find_folder(self.root, "data.root")
         files = ImageFiles(root, cells_of(table[self.image_column]).tolist())
-        seen = self._samples(Scan(files, torch.arange(len(table)), self.class_names))
+        seen = self.examined(files, torch.arange(len(table)), self.class_names)
         assert seen.y is not None
         rows = seen.y
         patients = self._patients(table)[rows]
@@ -149,7 +152,7 @@ class ImageTable(ImageReading, DataModule):
         whole = Samples(seen.x, y[rows], columns={"patient": patients, **groups})
         sets = self._parts(whole, table.iloc[rows.numpy()], place)
         self.contents.append("".join(str(one.y.tolist()) for one in sets.values() if one.y is not None))
-        return self._levelled({name: self._scored(name, samples) for name, samples in sets.items()}, root)
+        return self.levelled({name: self._scored(name, samples) for name, samples in sets.items()}, root)
 
     def prepared(self, table: pd.DataFrame, place: Path) -> pd.DataFrame:
         """Add columns that are derived from others; a hook for subclasses."""
@@ -243,4 +246,4 @@ class ImageTable(ImageReading, DataModule):
         """Decode the images for the backbone, or leave this to the workers if there are many."""
         super().use(spec)
         assert isinstance(spec, ImageSpec)
-        self._note_sizes(self.sets, spec)
+        self.note_sizes(self.sets, spec)
