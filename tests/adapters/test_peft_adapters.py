@@ -4,9 +4,6 @@ import copy
 import functools
 import json
 import math
-import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -295,7 +292,7 @@ def encoder(family):
     Backbone.__init__(backbone)
     backbone.net = net.get_encoder() if net.config.is_encoder_decoder else net
     backbone.pooling, backbone._max_groups = "mean", None
-    backbone._takes_types = backbone._gives_positions = False
+    backbone.takes_types = backbone._gives_positions = False
     backbone.mixture = None
     backbone.num_features, backbone.spec = 16, TokenSpec(20, 32)
     return backbone.eval()
@@ -417,7 +414,6 @@ def test_a_run_leaves_the_base_out_and_finds_it_again(tmp_path, monkeypatch):
         x = {"ids": torch.tensor([[2, 3, 4]]), "mask": torch.ones(1, 3, dtype=torch.int64)}
         torch.testing.assert_close(merged.eval()(x), model.network.backbone(x), atol=1e-6, rtol=0)
     _exports_agree(tmp_path / "run", folder, x, model)
-    _writes_a_graph(tmp_path / "run", x, model, monkeypatch)
     weights = load_file(folder / "model.safetensors")
     key = next(key for key in weights if "query.weight" in key)
     save_file({**weights, key: weights[key] + 1}, folder / "model.safetensors", metadata={"format": "pt"})
@@ -454,29 +450,6 @@ def _exports_agree(run, base, x, model):
     assert (run / "export" / "safetensors" / "tokenizer.json").is_file()
     with pytest.raises(UserError, match=r"format=pt is unknown"):
         export(run, "pt")
-
-
-def _writes_a_graph(run, x, model, monkeypatch):
-    """Hand the network with named tensors to PyTorch's exporter, or say what that needs."""
-    from tl_lab.run.exporting import export
-
-    handed = []
-
-    def write(network, given, **options):
-        handed.append((network, given, options["dynamic_shapes"]))
-        return SimpleNamespace(save=lambda path: Path(path).write_bytes(b"graph"))
-
-    monkeypatch.setattr(torch.onnx, "export", write)
-    monkeypatch.setitem(sys.modules, "onnxscript", SimpleNamespace())
-    assert (export(run, "onnx") / "model.onnx").is_file()
-    ((network, given, shapes),) = handed
-    assert given[-1] == {}, "what stands last and is a mapping is taken for keyword arguments"
-    assert {name: {*free} for name, free in shapes[0].items()} == {"ids": {0, 1}, "mask": {0, 1}}
-    with torch.no_grad():
-        torch.testing.assert_close(network(*given[:-1]), model.network(given[0]), atol=1e-6, rtol=0)
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UserError, match=r"needs the libraries onnx and onnxscript \(.*\): install tl_lab\[onnx\]"):
-        export(run, "onnx")
 
 
 def test_every_choice_is_built_and_says_what_it_is():

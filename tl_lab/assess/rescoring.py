@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def rescored(run: Path, allow: Sequence[str] = ()) -> dict[str, Measure]:
         raise NotByTheSample("they are scored by task or by episode")
     if model.problem.of_places:
         raise NotByTheSample("they are scored by place, in samples of different lengths")
-    data.load(Request())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # training has printed these
+        data.load(Request())
     found: dict[str, Measure] = {}
     for name in data.test_names:
         if data.sets[name].y is None:

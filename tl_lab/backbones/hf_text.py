@@ -98,7 +98,7 @@ class HFText(Backbone):
         self.source = f"{name or packaged(self.default).package} (library transformers)" if pretrained else ""
         config: Any = self.net.config
         self.pooling, self._max_groups = pooling, max_groups
-        self._takes_types = "token_type_ids" in inspect.signature(self.net.forward).parameters
+        self.takes_types = "token_type_ids" in inspect.signature(self.net.forward).parameters
         # BERT looks up positions once for all texts, which would prevent per-sample gradients of them
         self._gives_positions = config.model_type == "bert"
         self.spec: TokenSpec
@@ -113,7 +113,7 @@ class HFText(Backbone):
 
     def states(self, x: Mapping[str, Tensor]) -> Tensor:
         """Return the states of all tokens, ``(B, L, num_features)``, without those that an adapter puts before them."""
-        types = {"token_type_ids": x["types"]} if self._takes_types and "types" in x else {}
+        types = {"token_type_ids": x["types"]} if self.takes_types and "types" in x else {}
         places = torch.arange(x["ids"].shape[1], device=x["ids"].device).expand_as(x["ids"])
         positions = {"position_ids": places} if self._gives_positions else {}
         options = {**types, **positions, "output_hidden_states": self.mixture is not None}
@@ -131,7 +131,7 @@ class HFText(Backbone):
         if most < 1:
             raise UserError(f"adapter.tokens={tokens} leaves no position for the tokens of texts")
         self.spec = replace(self.spec, max_length=min(self.spec.max_length, most))
-        self._takes_types = self._gives_positions = False
+        self.takes_types = self._gives_positions = False
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the embeddings, each block (the last one with all later layers), and a mixture of layers, if any."""

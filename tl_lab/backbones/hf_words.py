@@ -48,7 +48,7 @@ class HFWords(Backbone):
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map a batch to the features of the passages' words, ``(B, W, num_features)``; 0 for those cut off."""
         net: Any = self.text.net
-        types = {"token_type_ids": x["types"]} if self.text._takes_types else {}
+        types = {"token_type_ids": x["types"]} if self.text.takes_types else {}
         states = net(input_ids=x["ids"], attention_mask=x["mask"], **types).last_hidden_state  # (B, T, D)
         places = x["first"].clamp(min=0)[..., None].expand(-1, -1, states.shape[2])
         return states.gather(1, places) * (x["first"] >= 0)[..., None]

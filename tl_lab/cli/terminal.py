@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from tl_lab.errors import UserError
 from tl_lab.texts import printable
+from tl_lab.warned import print_warnings_in_one_line
 
 __all__ = ["ends_with_its_reader", "prepare_terminal"]
 
@@ -26,7 +27,7 @@ def ends_with_its_reader() -> Iterator[None]:
 
 
 def prepare_terminal(given: Sequence[str]) -> None:
-    r"""Make all names printable, and refuse arguments that cannot be stored in a run's files.
+    r"""Make all names printable and warnings one line, and refuse arguments that cannot be stored in a run's files.
 
     Characters that the terminal cannot show are written as ``\xe9``.
 
@@ -36,6 +37,7 @@ def prepare_terminal(given: Sequence[str]) -> None:
     Raises:
         UserError: an argument, or the current folder's name, is not UTF-8.
     """
+    print_warnings_in_one_line()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

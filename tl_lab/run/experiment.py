@@ -50,6 +50,7 @@ from tl_lab.strategies.base import Strategy
 from tl_lab.training.measuring import validation_metrics
 from tl_lab.training.screening import screening_rows
 from tl_lab.training.sharding import load_weights, unshard
+from tl_lab.warned import print_warnings_in_one_line
 from tl_lab.watching.doubts import at_chance, exploded
 from tl_lab.watching.health import reading
 from tl_lab.watching.health_check import HealthCheck
@@ -449,20 +450,9 @@ def restore_tested(folder: Path, parts: Parts, results: Mapping[str, Any]) -> No
     parts.strategy.restore(content, parts.data)
 
 
-def _as_sentence(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    """Format a warning of this project as one line; warnings of libraries keep their format."""
-    if Path(filename).is_relative_to(Path(__file__).resolve().parents[1]):
-        return f"tl_lab: warning: {message}\n"
-    return str(_as_sentence.others(message, category, filename, lineno, line))  # type: ignore[attr-defined]
-
-
 def _quiet() -> None:
     """Silence irrelevant warnings of libraries, and print our own without their location in the code."""
-    if warnings.formatwarning is not _as_sentence:
-        _as_sentence.others = warnings.formatwarning  # type: ignore[attr-defined]
-        warnings.formatwarning = _as_sentence
+    print_warnings_in_one_line()
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")

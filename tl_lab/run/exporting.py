@@ -3,6 +3,7 @@
 import importlib
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -149,9 +150,10 @@ def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
             f"{merged.spec.modality} inputs: use --format=safetensors"
         )
     if merged.spec.modality == "text":
-        length = min(8, int(shape["max_length"]))
-        x: Any = {"ids": torch.ones(2, length, dtype=torch.int64), "mask": torch.ones(2, length, dtype=torch.int64)}
-        free: Any = {"ids": {0: "samples", 1: "tokens"}, "mask": {0: "samples", 1: "tokens"}}
+        # a graph has the same inputs for every batch, so that types, which only pairs have, are 0 for single texts
+        names = ["ids", "mask", *(["types"] if getattr(merged.network.backbone, "takes_types", False) else [])]
+        x: Any = {name: torch.ones(2, min(8, int(shape["max_length"])), dtype=torch.int64) for name in names}
+        free: Any = {name: {0: "samples", 1: "tokens"} for name in names}
     elif merged.spec.modality == "table":
         numbers, categories = len(shape["numbers"]), len(shape["categories"])
         x = {"numbers": torch.zeros(2, numbers), "known": torch.ones(2, numbers)} if numbers else {}
@@ -165,9 +167,12 @@ def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
         import onnxscript  # noqa: F401  # required by PyTorch's exporter
 
         given = (x, {}) if isinstance(x, dict) else (x,)  # a mapping at the end would be taken for keyword arguments
-        program = torch.onnx.export(
-            merged.network, given, dynamo=True, dynamic_shapes=(free,), output_names=["outputs"], verbose=False
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*shares the same shape constraints.*")
+            program = torch.onnx.export(
+                merged.network, given, dynamo=True, dynamic_shapes=(free,), verbose=False,
+                input_names=[*x] if isinstance(x, dict) else ["x"], output_names=["outputs"],
+            )  # fmt: skip
     except ImportError as error:
         raise UserError(
             f"--format=onnx needs the libraries onnx and onnxscript ({error}): install tl_lab[onnx]"
