@@ -133,6 +133,30 @@ def test_a_step_over_several_batches_gives_the_same_bits(precision):
     assert trainer.fit_loop.epoch_loop.batch_progress.total == other.fit_loop.epoch_loop.batch_progress.total
 
 
+@pytest.mark.parametrize("replays", [False, True])
+def test_a_broken_run_resumes_replaying_to_the_same_bits(replays, tmp_path):
+    """A checkpoint holds what replays need, and fits a run whose updates were not replayed."""
+
+    def parts():
+        # with rates as tensors, AdamW rounds differently from the same with numbers
+        optimizer = functools.partial(torch.optim.AdamW, lr=0.01) if replays else None
+        adaptation = DANN(dropout=0.2, hidden=(8,))
+        return make(data=BlobPair(batch_size=20), adaptation=adaptation, optimizer=optimizer, scheduler=InverseDecay())
+
+    def callbacks(name, replaying):
+        saving = pl.callbacks.ModelCheckpoint(tmp_path / name, filename="{epoch}", save_top_k=-1)
+        return [Replaying(replaying), saving]
+
+    data, unbroken = parts()
+    fit(data, unbroken, epochs=4, callbacks=callbacks("a", replays))
+    data, resumed = parts()
+    torch.manual_seed(99)  # another process would have another state, too
+    fit(data, resumed, epochs=4, callbacks=callbacks("b", True), ckpt_path=tmp_path / "a" / "epoch=1.ckpt")
+    assert differing(state(unbroken), state(resumed)) == set()
+    assert resumed.replayer is not None
+    assert resumed.updates_done == unbroken.updates_done == 12
+
+
 class _ReadsProgress(DomainAdaptation):
     def adapt(self, source, target, update):
         return Adaptation({"own": source.features.mean() * (1 + update.progress)})
