@@ -8,13 +8,14 @@ import os
 import runpy
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from killing import contents, count_writes, differing, run_with_kills
 
 from tl_lab.config import choices
-from tl_lab.results.folder.files import remove_leftovers, write_text
+from tl_lab.results.folder.files import remove_leftovers, replacing, write_text
 from tl_lab.sweeps.processes import Child, wait_for_any
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -76,8 +77,16 @@ def test_temporary_files_of_killed_processes_are_removed_by_the_next(tmp_path: P
 
 
 def test_files_of_living_processes_and_of_others_stay(tmp_path: Path) -> None:
-    kept = [f".results.{os.getpid()}-0123abcd.json", ".hidden-file", "a.123-0123abcd.json", ".gitignore", ".a.1-x.json"]
-    for name in kept:
-        (tmp_path / name).touch()
-    remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    with replacing(tmp_path / "results.json") as beside:
+        machine = beside.name.partition("-")[2][:8]
+        dead, random = 2**22 + 1, "0123abcd"  # above the largest number of a process
+        kept = [beside.name, ".hidden-file", f"a.{dead}-{machine}{random}.json", ".gitignore", ".a.1-x.json"]
+        others = f".results.{dead}-00000000{random}.json"  # of another machine, which may share the folder
+        for name in [*kept, others, f".results.{dead}-{machine}{random}.json"]:
+            (tmp_path / name).touch()
+        remove_leftovers(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, others])
+        yesterday = time.time() - 25 * 3600
+        os.utime(tmp_path / others, (yesterday, yesterday))
+        remove_leftovers(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -46,8 +46,8 @@ _PUBLISHED = (
     "Receipts Rte SpokenDigits Trec Usps"
 )
 _OWN = (
-    "AudioFolder ChestXray ImageFolder ImageFolderPair ImageTable SpeechTable Squad SupportQuery Table TablePair "
-    "TasksOfTable TextFolder TextTable TextTablePair WebDataset"
+    "AudioFolder AudioFolderPair ChestXray ImageFolder ImageFolderPair ImageTable SpeechTable Squad SupportQuery Table "
+    "TablePair TasksOfTable TextFolder TextFolderPair TextTable TextTablePair WebDataset"
 )
 
 

@@ -1,13 +1,11 @@
 """Checks of the command line before anything runs; error messages suggest the nearest valid names."""
 
-import contextlib
 import itertools
 import math
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +27,6 @@ __all__ = [
     "Checked",
     "check",
     "config_dirs",
-    "nearby",
     "plain_or_quoted",
     "quote",
     "resumed_folder",
@@ -187,16 +184,6 @@ def config_dirs(given: Sequence[str]) -> list[str]:
     words = completing.split()
     typed = [after for word, after in itertools.pairwise(words) if word in CONFIG_DIR and Path(after).is_dir()]
     return [*(value or "" for name, value in flags if name in CONFIG_DIR), *typed]
-
-
-def nearby(folder: Path) -> str:
-    """Suggest folders with names similar to one that does not exist, as the end of a sentence."""
-    with contextlib.suppress(OSError):
-        beside = {str(other): other.name for other in folder.parent.iterdir() if other.is_dir()}
-        close = get_close_matches(folder.name, beside.values(), n=2)
-        if close:
-            return "; did you mean " + " or ".join(repr(str(folder.parent / name)) for name in close) + "?"
-    return ""
 
 
 def check(overrides: Sequence[str], flags: Flags) -> Checked:

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from tl_lab.cli.arguments import nearby
+from tl_lab.cli.paths import require_folder
 from tl_lab.cli.predicting import add_no_predictions
 from tl_lab.cli.trusting import add_allow
-from tl_lab.errors import UserError
 
 __all__ = ["add"]
 
@@ -25,8 +24,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _card(options: argparse.Namespace) -> None:
-    if not options.run.is_dir():
-        raise UserError(f"card: there is no run folder {str(options.run)!r}{nearby(options.run)}")
+    require_folder("card", options.run)
     from tl_lab.assess.card import card, write_card
     from tl_lab.assess.writing import rows_shown
     from tl_lab.results.report.blocks import Table

@@ -5,9 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl_lab.cli.arguments import nearby
+from tl_lab.cli.paths import require_folder
 from tl_lab.cli.trusting import add_allow
-from tl_lab.errors import UserError
 from tl_lab.importing import import_heavy
 
 if TYPE_CHECKING:
@@ -42,8 +41,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _drift(options: argparse.Namespace) -> int:
-    if not options.run.is_dir():
-        raise UserError(f"drift: there is no run folder {str(options.run)!r}{nearby(options.run)}")
+    require_folder("drift", options.run)
     module = import_heavy("tl_lab.assess.monitor")
     chosen = {"detectors": options.detectors.split(",")} if options.detectors else {}
     found = module.monitor(

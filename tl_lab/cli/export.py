@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from tl_lab.cli.paths import require_folder
 from tl_lab.cli.predicting import add_no_predictions
 from tl_lab.cli.trusting import add_allow
-from tl_lab.errors import UserError
 from tl_lab.importing import import_heavy
 
 __all__ = ["add"]
@@ -30,8 +30,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _export(options: argparse.Namespace) -> None:
-    if not options.run.is_dir():
-        raise UserError(f"export: there is no run folder {str(options.run)!r}")
+    require_folder("export", options.run)
     print(
         import_heavy("tl_lab.run.exporting").export(
             options.run,

@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from tl_lab.cli.paths import require_folder
 from tl_lab.cli.trusting import add_allow
 from tl_lab.errors import UserError
 from tl_lab.importing import import_heavy
@@ -48,8 +49,7 @@ def draw_missing(folders: Sequence[Path]) -> int:
         UserError: a folder does not exist, or there is no completed run.
     """
     for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"figures: there is no folder {str(folder)!r}")
+        require_folder("figures", folder, "folder")
     runs = [run for folder in folders for run in runs_of(folder) if read_settled(run).get("status") == "completed"]
     if not runs:
         raise UserError(f"figures: there is no completed run below {', '.join(map(str, folders))}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tl_lab import commands
 from tl_lab.cli import arguments
+from tl_lab.cli.paths import require_folder
 from tl_lab.config.debug import debugged
 from tl_lab.config.stored import read_yaml
 from tl_lab.errors import UserError
@@ -172,8 +173,7 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
             f"resume: a resumed run takes its configuration from its folder, so only trainer.max_epochs can be "
             f"given with it, not {' '.join([*passed, *rest])}"
         )
-    if not folder.is_dir():
-        raise UserError(f"resume: there is no folder {str(folder)!r}{arguments.nearby(folder)}")
+    require_folder("resume", folder, "folder")
     if not (folder / "config.yaml").is_file():
         raise UserError(_without_config(folder))
     names = [text for text in rest if text.startswith("hydra.job.name=")]

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tl_lab.cli.arguments import nearby
+from tl_lab.cli.paths import require, require_folder
 from tl_lab.cli.trusting import add_allow
 from tl_lab.errors import UserError
 from tl_lab.importing import import_heavy
@@ -47,13 +47,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _predict(options: argparse.Namespace) -> None:
-    if not options.run.is_dir():
-        raise UserError(f"predict: there is no run folder {str(options.run)!r}")
+    require_folder("predict", options.run)
     if options.reject_below and options.support is None:
         raise UserError("predict: --reject-below requires --support")
     for path in [*options.inputs, *([options.support] if options.support else [])]:
-        if not path.exists():
-            raise UserError(f"predict: there is no folder or file {str(path)!r}{nearby(path)}")
+        require("predict", path)
     print(
         import_heavy("tl_lab.run.inference").predict_to_csv(
             options.run,

@@ -5,7 +5,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from tl_lab.errors import UserError
+from tl_lab.cli.paths import require_folder
 
 __all__ = ["add"]
 
@@ -28,8 +28,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _report(options: argparse.Namespace) -> None:
     for folder in options.folders:
-        if not folder.is_dir():
-            raise UserError(f"report: there is no folder {str(folder)!r}")
+        require_folder("report", folder, "folder")
     from tl_lab.results.report.writing import write_report
 
     target = options.output

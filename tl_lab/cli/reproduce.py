@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from tl_lab.cli.paths import require_folder
 from tl_lab.cli.trusting import add_allow
 
 __all__ = ["add"]
@@ -18,6 +19,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _reproduce(options: argparse.Namespace) -> int:
+    require_folder("reproduce", options.run)
     from tl_lab.run.reproducing import reproduce
 
     found = reproduce(options.run, options.output, options.allow)

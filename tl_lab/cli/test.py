@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from tl_lab.cli.arguments import nearby
+from tl_lab.cli.paths import require, require_folder
 from tl_lab.cli.trusting import add_allow
-from tl_lab.errors import UserError
 from tl_lab.importing import import_heavy
 
 __all__ = ["add"]
@@ -27,9 +26,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _test(options: argparse.Namespace) -> None:
-    for what, path in (("run folder", options.run), ("folder or file", options.inputs)):
-        if not path.exists():
-            raise UserError(f"test: there is no {what} {str(path)!r}{nearby(path)}")
+    require_folder("test", options.run)
+    require("test", options.inputs)
     found = import_heavy("tl_lab.run.scoring").score(
         options.run,
         options.inputs,

@@ -43,7 +43,9 @@ def without_debug(overrides: Sequence[str]) -> list[str]:
     Example:
         >>> without_debug(debugged(["seed=1", "debug=true"]))
         ['seed=1']
+        >>> without_debug(debugged(["debug=true", "figures=true"]))
+        ['figures=true']
     """
-    if not is_trial(overrides):
-        return list(overrides)
-    return [text for text in overrides if text.lower() != "debug=true" and text not in _TINY.values()]
+    whole = list(overrides)
+    given = next(given for count in range(len(whole) + 1) if debugged(given := whole[:count]) == whole)
+    return [text for text in given if text.lower() != "debug=true"]

@@ -1,11 +1,14 @@
 """Write files atomically, and read ``results.json``."""
 
 import glob
+import hashlib
 import json
 import math
 import os
+import platform
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +21,9 @@ from tl_lab.texts import printable
 __all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "remove_leftovers", "replacing", "write_json", "write_text"]
 
 RESULTS = "results.json"
-_LEFTOVER = re.compile(r"\..+\.(?P<process>\d+)-[0-9a-f]{8}(\.\w+)?")
+_LEFTOVER = re.compile(r"\..+\.(?P<process>\d+)-(?P<machine>[0-9a-f]{8})[0-9a-f]{8}(\.\w+)?")
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_ABANDONED_S = 24 * 3600  # age of a temporary file of another machine, whose processes cannot be asked
 SCHEMA = 1
 # types of the values that other commands use; null is always allowed
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -46,7 +51,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     remove_leftovers(path.parent, path.stem)
     # tempfile is not used, because the file must have the usual permissions of a new file
-    beside = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    beside = path.with_name(f".{path.stem}.{os.getpid()}-{_MACHINE}{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
@@ -74,9 +79,16 @@ def remove_leftovers(folder: Path, stem: str | None = None) -> None:
     found = folder.glob(f".{glob.escape(stem)}.*-*") if stem is not None else folder.rglob(".*-*")
     for path in found:
         match = _LEFTOVER.fullmatch(path.name)
-        if match is not None and not _runs(int(match["process"])):
-            with suppress(OSError):
+        with suppress(OSError):
+            if match is not None and _is_abandoned(path, int(match["process"]), match["machine"]):
                 path.unlink()
+
+
+def _is_abandoned(path: Path, process: int, machine: str) -> bool:
+    """Whether the process that wrote a temporary file has ended; folders may be shared between machines."""
+    if machine == _MACHINE:
+        return not _runs(process)
+    return time.time() - path.stat().st_mtime > _ABANDONED_S
 
 
 def _runs(process: int) -> bool:
