@@ -7,7 +7,7 @@ run. The tables of README.md and docs/reproductions.md are generated from these 
 import io
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -185,11 +185,25 @@ def asked(file: Path, expected: Reproduces) -> frozenset[str]:
         file: configuration file of the experiment.
         expected: the published values.
     """
+    own: list[str] = []
+    for content in _with_bases(file):
+        params = ((content.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
+        if expected.methods in params:
+            swept = [text.strip() for text in str(params[expected.methods]).split(",")]
+            return frozenset(expected.published) & frozenset(swept)
+        overrides = [entry for entry in content.get("defaults") or [] if isinstance(entry, dict)]
+        own = own or [str(entry[key]) for entry in overrides if (key := f"override /{expected.methods}") in entry]
+    return frozenset(expected.published) & frozenset(own)
+
+
+def _with_bases(file: Path) -> Iterator[dict[str, Any]]:
+    """Read an experiment's file, and then the files of experiments that it is based on."""
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
-    params = ((content.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
-    swept = [text.strip() for text in str(params.get(expected.methods, "")).split(",")]
-    own = [str(entry.get(f"override /{expected.methods}")) for entry in content["defaults"] if isinstance(entry, dict)]
-    return frozenset(expected.published) & frozenset(swept if expected.methods in params else own)
+    yield content
+    group = next(folder for folder in file.parents if folder.name == "experiment")
+    for entry in content.get("defaults") or []:
+        if isinstance(entry, str) and entry != "_self_":
+            yield from _with_bases(group / f"{entry}.yaml")
 
 
 def expected_by(experiment: str) -> Reproduces:
