@@ -1,10 +1,12 @@
-"""The project's decoder beside torchvision's: throughput, and whether the pixels are equal.
+"""The project's decoder and random changes beside torchvision's: throughput, and whether decoded pixels are equal.
 
     python benchmarks/decoders.py         # one minute
 
 Decodes JPEG files from memory in one thread, as they are and resized: by the project's decoder (Pillow), and by
 ``torchvision.io.decode_jpeg`` with ``Resize`` (antialiased) and ``CenterCrop`` of ``torchvision.transforms.v2``. Rounds
-of both take turns. Writes docs/results/decoders.json.
+of both take turns. Then batches are rotated, shifted, enlarged, mirrored and changed in brightness and contrast: by
+the project as a whole, and by ``torchvision.transforms.v2`` image by image, because it draws the same change for all
+images of a call. Writes docs/results/decoders.json.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
 
+from tl_lab.data.inputs.augmentation import Augmentation
 from tl_lab.data.inputs.decoding import decode
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.results.folder.files import write_json
@@ -34,6 +37,7 @@ CASES = {  # width in the file, height and width that are asked for, number of i
     "500x375": (500, (375, 500), 60),
     "500x375 to 224x224": (500, (224, 224), 60),
 }
+CHANGES = {"128 of 32x32": (128, 32), "32 of 224x224": (32, 224)}  # images in a batch, and their side
 
 
 def jpeg(draw: np.random.Generator, width: int) -> bytes:
@@ -77,6 +81,29 @@ def measured(width: int, size: tuple[int, int], count: int, rounds: int) -> dict
     }
 
 
+def changed(count: int, side: int, rounds: int) -> dict[str, Any]:
+    """Time random changes of a batch in turn, by CPU time."""
+    own = Augmentation(rotation=5.0, translation=0.05, scale=(1.0, 1.4), flip=0.5, brightness=0.1, contrast=0.2)
+    affine = v2.RandomAffine(5.0, (0.05, 0.05), (1.0, 1.4), interpolation=v2.InterpolationMode.BILINEAR)
+    other = v2.Compose([affine, v2.RandomHorizontalFlip(0.5), v2.ColorJitter(0.1, 0.2)])
+    x, draw = torch.rand(count, 3, side, side), torch.Generator().manual_seed(0)
+    sides: dict[str, Callable[[], Tensor]] = {
+        "project": lambda: own(x, draw),
+        "torchvision": lambda: torch.stack([other(image) for image in x]),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, change in sides.items():
+            before = cpu_seconds()
+            for _ in range(5):
+                change()
+            rates[name].append(5 * count / (cpu_seconds() - before))
+    return {
+        "images_a_second": {name: statistics.median(values) for name, values in rates.items()},
+        "ratio": [a / b for a, b in zip(rates["torchvision"], rates["project"], strict=True)],
+    }
+
+
 def main() -> None:
     """Measure, print and store."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -89,6 +116,8 @@ def main() -> None:
     for name, sizes in CASES.items():
         found["cases"][name] = measured(*sizes, given.rounds)
         print(name, found["cases"][name], flush=True)
+    found["changes"] = {name: changed(*sizes, given.rounds) for name, sizes in CHANGES.items()}
+    print(found["changes"])
     write_json(given.output, portable(found))
 
 

@@ -697,6 +697,23 @@ def decoders_table() -> str:
     return "\n".join([*lines, "", f"{how}; Pillow {found['pillow']}, torchvision {found['torchvision']}."])
 
 
+def random_changes_table() -> str:
+    """Compare the project's random changes of images with torchvision's, by throughput."""
+    found = json.loads((RESULTS / "decoders.json").read_text())
+    lines = [
+        "| batch | images per second here | with torchvision | torchvision / here, in CPU time |",
+        "|---" * 4 + "|",
+    ]
+    for name, one in found["changes"].items():
+        rate, ratio = one["images_a_second"], sorted(one["ratio"])
+        lines.append(
+            f"| {name} | {rate['project']:,.0f} | {rate['torchvision']:,.0f} | {statistics.median(ratio):.2f} "
+            f"({ratio[0]:.2f} to {ratio[-1]:.2f}) |"
+        )
+    how = f"`benchmarks/decoders.py`: one thread, {found['rounds']} rounds in turn"
+    return "\n".join([*lines, "", f"{how}; torchvision {found['torchvision']}."])
+
+
 def _allocators(found: dict[str, Any]) -> list[str]:
     """Describe the private memory of the training process and its workers at the start and the end of an epoch."""
     if "allocator" not in found:
@@ -1159,6 +1176,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu_aims": gpu_aims_table,
     "gpu_sweeps": gpu_sweeps_table,
     "decoders": decoders_table,
+    "random_changes": random_changes_table,
     "kept_memory": kept_memory_table,
     "languages": languages_table,
     "dann_reduction": dann_reduction_table,
