@@ -21,10 +21,11 @@ from tl_lab.data.inputs.image_files import ImageFiles
 from tl_lab.data.inputs.levels import Levels
 from tl_lab.data.inputs.operations import Inputs, count, take
 from tl_lab.data.inputs.pixels import check_pixels, pixel_values
-from tl_lab.errors import UserError
-from tl_lab.run.given_audio import read_audio
+from tl_lab.errors import UserError, nearest
+from tl_lab.run.given_audio import batches_of_recordings, read_audio
 from tl_lab.run.given_pages import read_pages
 from tl_lab.run.given_passages import read_passages
+from tl_lab.run.given_texts import batches_of_texts, read_text_paths, texts_of_rows
 from tl_lab.texts import printable
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def read_given(given: Given, model: "TrainedModel", batch_size: int = 256, skip:
         x = given if isinstance(given, Mapping) else as_batch(given, model)
         yield from _cut(cast(Inputs, x), batch_size)
     elif given and getattr(model.spec, "tokeniser", None) is not None and not isinstance(given[0], os.PathLike):
-        yield from _read_texts(given, model, batch_size)
+        yield from (Named(*batch) for batch in batches_of_texts(given, model, batch_size))
     elif not given:
         raise UserError("the list of inputs is empty: give paths, images or arrays")
     elif all(isinstance(one, str | os.PathLike) for one in given):
@@ -195,26 +196,6 @@ def _image_spec(model: "TrainedModel", what: str) -> ImageSpec:
     return cast(ImageSpec, model.spec)
 
 
-def _read_texts(texts: Sequence[Any], model: "TrainedModel", batch_size: int) -> Iterator[Named]:
-    """Tokenise texts, or pairs of texts."""
-    whole = [text if isinstance(text, str) else tuple(text) for text in texts]
-    for start in range(0, len(whole), batch_size):
-        part = whole[start : start + batch_size]
-        yield Named([str(start + i) for i in range(len(part))], model.spec.fit(part))
-
-
-def _read_text_table(path: Path, model: "TrainedModel", batch_size: int) -> Iterator[Named]:
-    """Read the texts of a table from the columns used in training."""
-    from tl_lab.data.sets.table_files import read_table
-    from tl_lab.data.sets.text_table import texts_of
-
-    if not path.is_file():
-        raise UserError(f"there is no table {path} to predict")
-    reading = {"text_column": ["text"], "encoding": "utf-8", **model.reading}
-    table = read_table(path, reading["encoding"])
-    yield from _read_texts(texts_of(table, reading["text_column"], path), model, batch_size)
-
-
 def _read_table(path: Path, model: "TrainedModel", batch_size: int) -> Iterator[Named]:
     """Read the rows of a table from the columns used in training."""
     from tl_lab.data.sets.table_files import read_table
@@ -233,9 +214,9 @@ def _rows_of_table(table: Any, path: Path, model: "TrainedModel", batch_size: in
 
 
 def _read_path(path: Path, model: "TrainedModel", batch_size: int, skip: bool) -> Iterator[Named]:
-    """Read a folder of images, an image, or a table."""
+    """Read a folder of images or texts, one of them, or a table."""
     if getattr(model.spec, "tokeniser", None) is not None:
-        yield from _read_text_table(path, model, batch_size)
+        yield from (Named(*batch) for batch in read_text_paths([path], model, batch_size))
         return
     if model.spec.modality == "table":
         yield from _read_table(path, model, batch_size)
@@ -267,9 +248,12 @@ def _channels_of(path: Path, model: "TrainedModel") -> int:
 
 
 def _read_paths(paths: Sequence[Path], model: "TrainedModel", batch_size: int, skip: bool) -> Iterator[Named]:
-    """Read several paths: images and folders of images as one list; a table only by itself."""
+    """Read several paths: images and folders of images, or texts, as one list; a table only by itself."""
     if len(paths) == 1:
         yield from _read_path(paths[0], model, batch_size, skip)
+        return
+    if getattr(model.spec, "tokeniser", None) is not None:
+        yield from (Named(*batch) for batch in read_text_paths(paths, model, batch_size))
         return
     _image_spec(model, "several files")
     if table := next((path for path in paths if path.suffix.lower() == ".csv"), None):
@@ -330,7 +314,7 @@ def read_rows(
     Args:
         path: of the table; files in it are relative to it.
         rows: cells by column: ``path``, a value of each pixel (0..255), or of each number of a vector; for a model of
-            tables the columns used in training, by name.
+            tables or texts the columns used in training, by name.
         model: provides the shape of its inputs.
         batch_size, skip: see :func:`read_given`.
 
@@ -342,6 +326,19 @@ def read_rows(
 
         table = pd.DataFrame([{name.strip(): cell for name, cell in row.items()} for row in rows])
         yield from _rows_of_table(table, path, model, batch_size)
+        return
+    if model.spec.modality == "text":
+        import pandas as pd
+
+        texts = texts_of_rows(pd.DataFrame(rows), path, model)
+        yield from (Named(*batch) for batch in batches_of_texts(texts, model, batch_size))
+        return
+    if model.spec.modality == "audio":
+        if "path" not in rows[0]:
+            raise UserError(f"{path} has no column 'path' with recordings; {nearest('path', rows[0])}")
+        names = [row["path"] for row in rows]
+        files = [path.parent / name for name in names]
+        yield from (Named(*batch) for batch in batches_of_recordings(names, files, model, batch_size, skip))
         return
     channels, height, width = model.shape
     vectors = model.spec.modality == "vector"

@@ -1,5 +1,6 @@
 """Scoring a finished run on other labelled samples."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,13 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tl_lab.data.inputs.finding import class_folders, images_below
+from tl_lab.data.inputs.decoding import IMAGE_TYPES
+from tl_lab.data.inputs.dicom import DICOM_TYPES
+from tl_lab.data.inputs.finding import class_folders, files_below
 from tl_lab.data.inputs.image_files import ImageFiles
-from tl_lab.data.inputs.recordings import recordings_below
+from tl_lab.data.inputs.recordings import AUDIO_TYPES
+from tl_lab.data.inputs.texts import TEXT_TYPES
 from tl_lab.errors import UserError, nearest
-from tl_lab.results.folder.files import SCHEMA, write_json
+from tl_lab.results.folder.files import SCHEMA, read_results, write_json
 from tl_lab.run.given import Named, read_files, read_rows, rows_of
 from tl_lab.run.given_audio import batches_of_recordings
+from tl_lab.run.given_texts import batches_of_files, table_of_texts
 from tl_lab.run.inference import TrainedModel, load_classifier
 from tl_lab.texts import printable
 
@@ -37,9 +42,10 @@ def score(
 
     Args:
         run: the run's folder.
-        inputs: a folder with a sub-folder of images or recordings for each class, named as the run's classes; or a CSV
-            file, with a column ``path`` or a column for each value, and additionally ``label`` (a class by name; for
-            tables the column used in training) or a column for each label (0 or 1) or quantity, by name.
+        inputs: a folder with a sub-folder of images, recordings or texts for each class, named as the run's classes; or
+            a table with a column ``path``, the columns of texts or rows used in training, or a column for each value,
+            and additionally the column of classes (``label``, or that used in training) or a column for each label (0
+            or 1) or quantity, by name.
         output: the JSON file to write; None for ``<run>/tests/<name of inputs>.json``.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         task: see :func:`tl_lab.run.inference.load`.
@@ -65,13 +71,20 @@ def score(
         "schema": SCHEMA,
         "run": os.path.relpath(run),
         "inputs": os.path.relpath(place),
-        "checkpoint": checkpoint or "the one that the run tested",
+        "checkpoint": checkpoint or _tested(Path(run)),
         "count": len(counted),
         "absent": absent,
         "metrics": {f"test/{name}/{metric}": value for metric, value in metrics.items()},
     }
     found["file"] = str(write_json(Path(output) if output else Path(run) / "tests" / f"{name}.json", found))
     return found
+
+
+def _tested(run: Path) -> str:
+    """Return which checkpoint a run tested, as its results state."""
+    with contextlib.suppress(UserError, OSError):  # of an unfinished run
+        return str(read_results(run).get("tested_checkpoint") or "last")
+    return "last"
 
 
 def _measure(
@@ -85,7 +98,7 @@ def _measure(
         meter.update(batch.logits, y)  # type: ignore[arg-type]
         seen.append(y)
     if not seen:
-        raise UserError(f"{place} contains no readable image: there is nothing to test on")
+        raise UserError(f"{place} contains no readable sample: there is nothing to test on")
     return meter.compute(), torch.cat(seen)
 
 
@@ -97,12 +110,13 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
         raise UserError(f"{place} cannot be tested on: {error}") from error
     if place.is_dir():
         return _of_folder(place, model, skip)
-    rows = rows_of(place)
+    in_texts = model.spec.modality == "text"
+    rows: Any = table_of_texts(place, model).to_dict("records") if in_texts else rows_of(place)
     if missing := [name for name in columns if name not in rows[0]]:
         raise UserError(f"{place} has no column {missing[0]!r} with true labels; {nearest(missing[0], rows[0])}")
     values = [[row[name] for name in columns] for row in rows]
     inputs = [{name: cell for name, cell in row.items() if name not in columns} for row in rows]
-    listed = "path" in inputs[0] and model.spec.modality == "image"
+    listed = "path" in inputs[0] and model.spec.modality in ("image", "audio")
     labels: dict[str, Tensor] = {}
     for i, (row, truth) in enumerate(zip(inputs, values, strict=True)):
         name = printable(row["path"]) if listed else str(i)
@@ -122,16 +136,19 @@ def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[N
     folders = class_folders(place)
     if not folders:
         raise UserError(f"{place} has no sub-folders: give one for each class, such as {model.class_names[0]!r}")
+    modality = model.spec.modality
+    types = {"audio": AUDIO_TYPES, "text": TEXT_TYPES}.get(modality, IMAGE_TYPES | DICOM_TYPES)
     files: dict[str, Tensor] = {}
-    heard = model.spec.modality == "audio"
     for name, folder in folders.items():
         y = model.problem.read_label([name], f"the folder {folder}")
-        found = [str(one.relative_to(folder)) for one in recordings_below(folder)] if heard else images_below(folder)
-        files |= {f"{folder.name}/{file}": y for file in found}
+        files |= {f"{folder.name}/{file}": y for file in files_below(folder, types)}
     if not files:
-        raise UserError(f"{place} contains no {'recordings' if heard else 'images'} in its sub-folders")
+        plural = {"audio": "recordings", "text": "texts"}.get(modality, "images")
+        raise UserError(f"{place} contains no {plural} ({' '.join(sorted(types))}) in its sub-folders")
     labels = {printable(name): y for name, y in files.items()}
-    if heard:
-        batches = batches_of_recordings(list(files), [place / name for name in files], model, skip=skip)
-        return (Named(*batch) for batch in batches), labels
+    paths = [place / name for name in files]
+    if modality == "audio":
+        return (Named(*batch) for batch in batches_of_recordings(list(files), paths, model, skip=skip)), labels
+    if modality == "text":
+        return (Named(*batch) for batch in batches_of_files(list(files), paths, model)), labels
     return read_files(ImageFiles(place, list(files)), model, skip=skip), labels

@@ -16,6 +16,10 @@ from tl_lab.errors import UserError
 __all__ = ["Texts", "check_tokeniser", "digest_of", "notes_of"]
 
 
+TEXT_TYPES = frozenset({".txt"})
+"""File name extensions of files with one text each."""
+
+
 class Texts:
     """A list of texts, or of pairs of texts, with the interface of :class:`~tl_lab.data.samples.LazyInputs`.
 

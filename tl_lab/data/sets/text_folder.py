@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tl_lab.data.encodings import read_text
-from tl_lab.data.inputs.texts import Texts
+from tl_lab.data.inputs.texts import TEXT_TYPES, Texts
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.class_folders import ClassFolders, FileKind, FolderPair, Scan, find_folder
 from tl_lab.data.sets.text import OfTexts
@@ -17,8 +17,13 @@ __all__ = ["TextFolder", "TextFolderPair"]
 class _TextFolders(ClassFolders, OfTexts):
     """Text files in class folders."""
 
-    file_kind = FileKind("texts", frozenset({".txt"}), "TEXT.txt")
+    file_kind = FileKind("texts", TEXT_TYPES, "TEXT.txt")
     encoding: str
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Return the text column of tables to predict, and the encoding."""
+        return {**super().reading, "encoding": self.encoding}
 
     def samples_of(self, scan: Scan) -> Samples:
         """Build a set from the listed files."""

@@ -1,0 +1,114 @@
+"""Texts in files, folders and tables are predicted and scored as in training; so are recordings listed in a table."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from composing import run_in
+from encoders_at_hand import tiny
+from small_sets import recordings
+
+from tl_lab.errors import UserError
+from tl_lab.run.inference import load, predict_to_csv
+from tl_lab.run.scoring import score
+
+QUIET = ["logger=none", "figures=false", "health=false", "trainer.max_epochs=1", "forgetting=false"]
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def write(folder: Path, count: int, encoding: str = "utf-8", seed: int = 0) -> dict[str, str]:
+    """Write texts of two classes; give the text of each file, by its name."""
+    draw, found = np.random.default_rng(seed), {}
+    for name, letters in (("high", "bbc"), ("low", "aab")):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            text = " ".join([*draw.choice(list(letters), 5), "ö" if encoding != "utf-8" else "c"])
+            (folder / name / f"{number}.txt").write_bytes(text.encode(encoding))
+            found[f"{name}/{number}.txt"] = text
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("texts")
+    write(place / "texts", 20, "latin-1")
+    encoder = tiny(place / "encoder", "bert")
+    words = ["data=text_folder", f"data.path={place / 'texts'}", "data.encoding=latin-1"]
+    run_in(place / "run", *words, "backbone=hf_text", f"backbone.name={encoder}", *QUIET)
+    return place / "run"
+
+
+def test_a_folder_of_texts_is_predicted_and_scored(run: Path, tmp_path: Path) -> None:
+    written = write(tmp_path / "new", 4, "latin-1", seed=1)
+    model = load(run)
+    expected = model.predict(list(written.values()))  # strings are texts
+    found = model.predict(tmp_path / "new")
+    assert found.names == [str(tmp_path / "new" / name) for name in written]
+    assert found.labels == expected.labels
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-6)
+    said = pd.read_csv(predict_to_csv(run, tmp_path / "new", tmp_path / "said.csv"))
+    assert said.label.tolist() == expected.labels
+    right = np.mean([name.split("/")[0] == label for name, label in zip(written, expected.labels, strict=True)])
+    scores = score(run, tmp_path / "new", tmp_path / "scores.json")
+    assert scores["metrics"]["test/new/acc"] == pytest.approx(right)
+    assert scores["count"] == 8
+    files = [tmp_path / "new" / name for name in list(written)[2:5]]
+    assert model.predict(files).labels == expected.labels[2:5]
+    assert model.predict(files[0]).labels == expected.labels[2:3]
+
+
+def test_a_table_of_texts_is_scored(run: Path, tmp_path: Path) -> None:
+    written = write(tmp_path / "new", 4, seed=2)
+    labels = [name.split("/")[0] for name in written]
+    table = pd.DataFrame({"text": [*written.values()], "label": labels})
+    right = np.mean([a == b for a, b in zip(load(run).predict([*written.values()]).labels, labels, strict=True)])
+    for ending in ("csv", "tsv", "jsonl"):
+        path = tmp_path / f"table.{ending}"
+        if ending == "jsonl":
+            table.to_json(path, orient="records", lines=True)
+        else:
+            table.to_csv(path, index=False, sep="\t" if ending == "tsv" else ",")
+        assert score(run, path, tmp_path / "scores.json")["metrics"]["test/table/acc"] == pytest.approx(right)
+
+
+def test_recordings_listed_in_a_table_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    run_in(tmp_path / "run", *recordings(tmp_path), *QUIET)
+    files = sorted((tmp_path / "waves").rglob("*.wav"))[::7]
+    table = pd.DataFrame({"path": [str(file.relative_to(tmp_path)) for file in files]})
+    table["label"] = [file.parent.name for file in files]
+    table.to_csv(tmp_path / "table.csv", index=False)
+    found = load(tmp_path / "run").predict(files)
+    right = np.mean([label == file.parent.name for label, file in zip(found.labels, files, strict=True)])
+    assert score(tmp_path / "run", tmp_path / "table.csv")["metrics"]["test/table/acc"] == pytest.approx(right)
+    table.rename(columns={"path": "file"}).to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(UserError, match=r"has no column 'path' with recordings; valid: file"):
+        score(tmp_path / "run", tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"new/a.doc": "a b"}, r"new contains no texts \(\.txt\)"),
+        ({"new/a.txt": "  "}, r"new/a\.txt contains no text: fill it or leave it out"),
+        ({"new/a.txt": "a", "t.csv": "text\na\n"}, r"t\.csv is a table, which must be the only input"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_sentence(
+    content: dict[str, str], message: str, run: Path, tmp_path: Path
+) -> None:
+    for name, text in content.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        load(run).predict([tmp_path / "new", *tmp_path.glob("*.csv")])
+
+
+def test_what_cannot_be_scored_is_one_sentence(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "new" / "high").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"contains no texts \(\.txt\) in its sub-folders"):
+        score(run, tmp_path / "new")
+    with pytest.raises(UserError, match=re.escape("there is no folder or file")):
+        load(run).predict(tmp_path / "nowhere")
