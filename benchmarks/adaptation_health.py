@@ -83,15 +83,15 @@ def count() -> None:
     pairs = judged(json.loads(OUT.read_text(encoding="utf-8")))
     print("pair, right, of so many decided, undecided, with the limits as they are")
     for pair, cases in pairs.items():
-        print(f"{pair}, {counts_said(cases)}{', fixed the limits' if pair in FIXED else ''}")
+        print(f"{pair}, {format_counts(cases)}{', fixed the limits' if pair in FIXED else ''}")
     for name, those in (("fixed the limits", True), ("others", False)):
-        print(f"{name}, {counts_said([case for pair in pairs if (pair in FIXED) is those for case in pairs[pair]])}")
+        print(f"{name}, {format_counts([case for pair in pairs if (pair in FIXED) is those for case in pairs[pair]])}")
     print("pairs that fix the limits, right, of so many decided, undecided, on all others")
     limits = list(itertools.product((-0.1, -0.05, 0.0, 0.05, 0.1, 0.2), (0.03, 0.05, 0.1)))
     for two in itertools.combinations(pairs, 2):
         best = max(limits, key=lambda each: sum(right_less_wrong(pairs[pair], *each) for pair in two))
         rest = [case for pair, cases in pairs.items() if pair not in two for case in cases]
-        print(f"{' and '.join(two)}, {best}: {counts_said(rest, *best)}")
+        print(f"{' and '.join(two)}, {best}: {format_counts(rest, *best)}")
 
 
 def judged(rows: list[Row]) -> dict[str, list[tuple[Row, Row]]]:
@@ -120,7 +120,7 @@ def right_less_wrong(cases: list[tuple[Row, Row]], *limits: float) -> int:
     return right - wrong
 
 
-def counts_said(cases: list[tuple[Row, Row]], *limits: float) -> str:
+def format_counts(cases: list[tuple[Row, Row]], *limits: float) -> str:
     """Write the counts as a row."""
     right, wrong, undecided = counts(cases, *limits)
     return f"{right}, {right + wrong}, {undecided}"

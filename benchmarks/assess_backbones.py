@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from tl_lab.assess.material import RAW, Material
 from tl_lab.assess.results import Measure, wilson
-from tl_lab.assess.transferability import SCORES, agreement, said_tau
+from tl_lab.assess.transferability import SCORES, agreement, tau_text
 from tl_lab.assess.tuning import fresh, tune, whole
 from tl_lab.backbones.base import Backbone
 from tl_lab.functional.log_evidence import logme
@@ -66,28 +66,28 @@ def backbones(samples: int = 250) -> Finding:
     logmes: dict[str, dict[str, float]] = {name: {} for name in names}
     for data in SETS:
         for name, material in materials(data, samples, lenet):
-            for said, choice in ((name, material.subjects[0].name), *([(RAW, RAW)] if name == names[0] else [])):
-                accuracies[said][data], logmes[said][data] = _probed(material, choice)
+            for subject, choice in ((name, material.subjects[0].name), *([(RAW, RAW)] if name == names[0] else [])):
+                accuracies[subject][data], logmes[subject][data] = _probed(material, choice)
     rows = [
         [name, str(IMAGENET.get(name, "-")), *(accuracies[name][data].text(percent=True) for data in SETS)]
         for name in names
     ]
     probes = {data: {name: accuracies[name][data].value for name in names} for data in SETS}
     of_logme = {data: {name: logmes[name][data] for name in names} for data in SETS}
-    for said, taus in (
+    for title, taus in (
         ("τ with ImageNet top-1", [agreement(IMAGENET, probes[data]) for data in SETS]),
         ("τ of LogME with these accuracies", [agreement(of_logme[data], probes[data]) for data in SETS]),
     ):
-        rows.append([said, "", *(said_tau(tau) for tau in taus)])
+        rows.append([title, "", *(tau_text(tau) for tau in taus)])
     draw(rows)
     first, *_, last = IMAGENET
     gains = [100 * (probes[data][last] - probes[data][first]) for data in SETS]
-    said = ", ".join(f"{data} {gain:+.0f}" for data, gain in zip(SETS, gains, strict=True))
+    changes = ", ".join(f"{data} {gain:+.0f}" for data, gain in zip(SETS, gains, strict=True))
     return Finding(
         "Do networks that are better on ImageNet transfer better (Kornblith et al. 2019)?",
         ["backbone", "ImageNet top-1, %", *SETS],
         rows,
-        f"Linear probes on {samples} training samples; from SqueezeNet to EfficientNet-Lite2, in points: {said}. "
+        f"Linear probes on {samples} training samples; from SqueezeNet to EfficientNet-Lite2, in points: {changes}. "
         f"{_TAU} The table below holds LogME against fine-tuning.",
     )
 
@@ -110,16 +110,16 @@ def fine_tuned(samples: int = 250, sets: Sequence[str] = ("digits", "cifar10", "
             accuracies[data][name] = wilson(round(tuned.accuracy * len(task.y_test)), len(task.y_test))
             print(data, name, accuracies[data][name].text(percent=True), flush=True)
     rows = [[name, *(accuracies[data][name].text(percent=True) for data in sets)] for name in accuracies[sets[0]]]
-    said = {key: label for key, (label, _) in SCORES.items()} | {"probe": "a probe's validation accuracy"}
+    labels = {key: label for key, (label, _) in SCORES.items()} | {"probe": "a probe's validation accuracy"}
     for key in keys:
-        rows.append([f"τ of {said[key]}", *map(said_tau, _taus(scores, accuracies, key))])
+        rows.append([f"τ of {labels[key]}", *map(tau_text, _taus(scores, accuracies, key))])
     best = max(keys, key=lambda key: sum(tau.value for tau in _taus(scores, accuracies, key) if tau is not None))
     return Finding(
         "Do the scores rank backbones as fine-tuning does?",
         ["backbone", *(f"{data}, fine-tuned (95 %)" for data in sets)],
         rows,
         f"All layers tuned on {samples} samples by some 100 updates of Adam at {RATE:g}, images at 64 pixels (LeNet: "
-        f"28); weighted Kendall τ with the test accuracies is highest on average for {said[best]}. {_TAU}",
+        f"28); weighted Kendall τ with the test accuracies is highest on average for {labels[best]}. {_TAU}",
     )
 
 
@@ -150,9 +150,9 @@ def draw(rows: Sequence[Sequence[str]]) -> None:
             ax.plot(x, means, "o-", color=SOURCE, ms=5, label="trained on ImageNet (95 %)")
             for name, cells in found.items():
                 if name not in IMAGENET:
-                    said = RAW if name == RAW else "random weights" if "random" in name else "LeNet trained on MNIST"
-                    colour, style = lines[said]
-                    ax.axhline(cells[i][0], color=colour, ls=style, lw=1.2, label=said)
+                    label = RAW if name == RAW else "random weights" if "random" in name else "LeNet trained on MNIST"
+                    colour, style = lines[label]
+                    ax.axhline(cells[i][0], color=colour, ls=style, lw=1.2, label=label)
             ax.set_title(data)
             ax.yaxis.set_major_formatter(PercentFormatter(100, decimals=0))
         figure.supxlabel("published ImageNet top-1 accuracy, %")

@@ -55,7 +55,7 @@ def points(one: Measure) -> str:
 def layers(seeds: int = 5) -> Finding:
     """Carry layers from the digits 0 to 4 over to 5 to 9, with many and with few labels; flag what harms."""
     rows: list[list[str]] = []
-    said = []
+    phrases = []
     for labels in (400, 50):
         words = ["data=digits", "backbone=mlp", "backbone.hidden=[128,128,128]", "assess=layers", "assess.samples=2000"]
         material = material_of(*words, f"assess.seeds={seeds}", "assess.epochs=40", f"assess.budgets=[{labels}]")
@@ -68,14 +68,14 @@ def layers(seeds: int = 5) -> Finding:
                 flag = "flag" if negative(difference) else "no flag"
                 rows.append([str(labels), way, str(count), f"{100 * np.mean(values):.1f}", points(difference), flag])
                 flagged += [str(count)] if way == "AnB+" and flag == "flag" else []
-        said.append(
+        phrases.append(
             f"with {labels} labels AnB+ is negative transfer {f'at {listed(flagged)}' if flagged else 'nowhere'}"
         )
     return Finding(
         "Which layers of a perceptron transfer from digits 0-4 to 5-9, and when does transfer harm?",
         ["labels", "way", "layers carried over", "accuracy on B, %", "- base, points (95 %)", "negative transfer"],
         rows,
-        f"{seeds} seeds, three hidden layers of 128; a flag means an interval wholly below zero: {'; '.join(said)}.",
+        f"{seeds} seeds, three hidden layers of 128; a flag means an interval wholly below zero: {'; '.join(phrases)}.",
     )
 
 
@@ -87,22 +87,22 @@ def label_draws(seeds: int = 5, labels: int = 50) -> Finding:
     a, b = halves(material, subject)
     base: dict[str, list[float]] = {}
     rows: list[list[str]] = []
-    for said, few in (("at random", Task.few), ("the same number of each class", _evenly)):
+    for way, few in (("at random", Task.few), ("the same number of each class", _evenly)):
         found: dict[int, list[float]] = {1: [], 2: [], 3: []}
-        base[said] = []
+        base[way] = []
         for seed in range(seeds):
             few_b = few(b, labels, seed)
             on_a = tune(fresh(material, subject, seed), few(a, labels, seed), epochs=40, seed=seed).backbone
-            base[said].append(tune(fresh(material, subject, seed + 1000), few_b, epochs=40, seed=seed).accuracy)
+            base[way].append(tune(fresh(material, subject, seed + 1000), few_b, epochs=40, seed=seed).accuracy)
             for count, values in found.items():
                 mixed = copied(on_a, fresh(material, subject, seed + 2000), count)
                 values.append(tune(mixed, few_b, epochs=40, seed=seed + 1).accuracy)
-        rows.append([said, "base", mean_with_interval(base[said]).text(percent=True), "", ""])
+        rows.append([way, "base", mean_with_interval(base[way]).text(percent=True), "", ""])
         for count, values in found.items():
-            difference = mean_with_interval(np.subtract(values, base[said]).tolist())
+            difference = mean_with_interval(np.subtract(values, base[way]).tolist())
             flag = "flag" if negative(difference) else "no flag"
             rows.append(
-                [said, f"AnB+, {count}", mean_with_interval(values).text(percent=True), points(difference), flag]
+                [way, f"AnB+, {count}", mean_with_interval(values).text(percent=True), points(difference), flag]
             )
     at_random, evenly = base.values()
     gain = mean_with_interval(np.subtract(evenly, at_random).tolist())
@@ -134,7 +134,7 @@ def pixels_or_features(draws: int = 10) -> Finding:
     features = [material.features(material.subjects[0], name) for name in ("train", "test")]
     raw = [torch.as_tensor(material.drawn[name].x).float().flatten(1) for name in ("train", "test")]
     y, w = material.labels("train"), material.labels("test")
-    rows, said = [], []
+    rows, phrases = [], []
     for labels in (50, 200, len(y)):
         scores: dict[str, list[tuple[float, float]]] = {"features": [], "pixels": []}
         for k in range(draws if labels < len(y) else 1):
@@ -149,12 +149,12 @@ def pixels_or_features(draws: int = 10) -> Finding:
         rows.append([f"{labels:,}", str(len(scores["pixels"])), *cells, interval])
         if gap.low is not None and gap.high is not None:
             how = "negative transfer" if gap.high < 0 else "transfer helps" if gap.low > 0 else "undecided"
-            said.append(f"{labels} labels: {how}")
+            phrases.append(f"{labels} labels: {how}")
     return Finding(
         "X-rays at 28 pixels: frozen EfficientNet-Lite0 against raw pixels, logistic regressions",
         ["labels", "draws", "features, accuracy / AUC", "pixels", "difference, points (95 %)"],
         rows,
-        f"{'; '.join(said)}.",
+        f"{'; '.join(phrases)}.",
     )
 
 
@@ -208,7 +208,7 @@ def amplification(seeds: int = 10, size: int = 2000) -> Finding:
             for rate, among in (("TPR", test_y == 1), ("selected", test_y >= 0)):
                 shares = [float(chosen[among & ((test_group == woman) == g)].double().mean()) for g in (False, True)]
                 gaps[way][rate].append(shares[0] - shares[1])
-    rows, said = [], []
+    rows, phrases = [], []
     for rate in ("TPR", "selected"):
         over_base = {
             way: mean_with_interval(np.subtract(gaps[way][rate], gaps["base"][rate]).tolist())
@@ -219,12 +219,12 @@ def amplification(seeds: int = 10, size: int = 2000) -> Finding:
             [rate, f"{100 * np.mean(gaps['base'][rate]):+.1f}", *(points(one) for one in over_base.values()),
              points(difference)]
         )  # fmt: skip
-        said.append(f"{rate} {points(difference)}")
+        phrases.append(f"{rate} {points(difference)}")
     return Finding(
         "Adult: does tuning on a subset in which few women earn much widen the gap between men and women?",
         ["rate", "base, men - women", "tuned on skewed - base (95 %)", "tuned on balanced - base", "skewed - balanced"],
         rows,
-        f"In points over {seeds} seeds, {size:,} rows to tune on; the skew itself: {', '.join(said)}.",
+        f"In points over {seeds} seeds, {size:,} rows to tune on; the skew itself: {', '.join(phrases)}.",
     )
 
 
@@ -310,15 +310,15 @@ def whisper() -> Finding:
             found[label].append(right.double())
             cells.append(wilson(int(right.sum()), len(w)).text(percent=True))
         rows.append([group, *cells])
-    said = []
+    phrases = []
     for label, groups in found.items():
         change = mean_with_interval((groups[-1] - groups[0]).tolist())  # of the same samples
         low, high = change.low or 0, change.high or 0
         how = "rises" if low > 0 else "falls" if high < 0 else "undecided"
-        said.append(f"the {label} {change.points()}: {how}")
+        phrases.append(f"the {label} {change.points()}: {how}")
     return Finding(
         "What does each layer of Whisper tiny.en know of a spoken digit, and of its speaker?",
         ["layer group", "digit, test (95 %)", "speaker"],
         rows,
-        f"From the first group to the last, over the same samples, {'; '.join(said)}.",
+        f"From the first group to the last, over the same samples, {'; '.join(phrases)}.",
     )

@@ -46,20 +46,20 @@ def speed() -> Finding:
     slow = [row[0] for row in rows if float(row[1]) > float(row[3])]
     commands = [_command(*words) for words in COMMANDS]
     slow += [row[0] for row in commands if float(row[2]) > float(row[3])]
-    said = f"Above its limit: {', '.join(slow)}." if slow else "Each stays below its limit."
+    sentence = f"Above its limit: {', '.join(slow)}." if slow else "Each stays below its limit."
     return Finding(
         "How long do the parts take on one core, and whole assessments from their commands on?",
         ["part or command", "CPU, s", "wall, s", "limit, s"],
         [*rows, *commands],
-        f"{said} Limits of parts are of CPU time on one core, those of commands of wall time on two; the commands "
+        f"{sentence} Limits of parts are of CPU time on one core, those of commands of wall time on two; the commands "
         "start with an empty cache of features.",
     )
 
 
-def _timed(said: str, limit: int, work: Callable[[], Any]) -> list[str]:
+def _timed(label: str, limit: int, work: Callable[[], Any]) -> list[str]:
     used, began = time.process_time(), time.perf_counter()
     work()
-    return [said, f"{time.process_time() - used:.1f}", f"{time.perf_counter() - began:.1f}", str(limit)]
+    return [label, f"{time.process_time() - used:.1f}", f"{time.perf_counter() - began:.1f}", str(limit)]
 
 
 def _command(*words: str) -> list[str]:

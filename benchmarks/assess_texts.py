@@ -95,7 +95,7 @@ def emotions(seeds: int = 10, tuned_seeds: int = 3, size: int = 600) -> Finding:
         parts = torch.arange(len(corpus.texts)).split(64)
         x = torch.cat([subject.backbone(sentences.inputs_at("all", part)) for part in parts])
     rows: list[list[str]] = []
-    said = []
+    phrases = []
     for model, count in (("head on frozen features", seeds), ("fine-tuned", tuned_seeds)):
         found = {way: [(0.0, 0.0)] * count for way in WAYS}
         for seed in range(count):
@@ -109,13 +109,13 @@ def emotions(seeds: int = 10, tuned_seeds: int = 3, size: int = 600) -> Finding:
                 right = float((p.argmax(1) == corpus.y[test]).double().mean())
                 found[way][seed] = right, corpus.gap(p, test)
         rows += _rows(model, found)
-        said.append(f"{model}: {rows[-1][-1]} over {count} seeds")
+        phrases.append(f"{model}: {rows[-1][-1]} over {count} seeds")
     return Finding(
         "Equity Evaluation Corpus: does a skew of anger towards women in the training set reach new emotion words?",
         ["what is learned", "training sentences", "accuracy, %", "P(anger), women - men, points (95 %)"],
         rows,
         f"MiniLM, {size} sentences each; the base learns from other, balanced sentences, and fine-tuning goes on from "
-        f"it. The skew itself brings, in points, {'; '.join(said)}.",
+        f"it. The skew itself brings, in points, {'; '.join(phrases)}.",
     )
 
 
@@ -166,12 +166,12 @@ def sentence_pairs(pairs: int = 10_000) -> Finding:
     from tl_lab.backbones.hf_causal import HFCausal
 
     model, result = HFCausal().eval(), PartResult("", "")
-    said = add_preferences(model, model.start_token, pairs, 0, result)
+    sentences = add_preferences(model, model.start_token, pairs, 0, result)
     rows = [list(map(str, row)) for table in result.tables for row in table.rows]
     names = [table.caption.partition(":")[0] for table in result.tables for _ in table.rows]
     return Finding(
         "Does SmolLM2-135M-Instruct prefer stereotyped sentences?",
         ["set", "kind", "pairs", "stereotyped preferred (95 %)"],
         [[name, *row] for name, row in zip(names, rows, strict=True)],
-        " ".join(said),
+        " ".join(sentences),
     )

@@ -11,7 +11,7 @@ from tl_lab.assess.detectors import Drift, Reference, detect, reference_of
 from tl_lab.assess.probes import Probe, fit_probe
 from tl_lab.assess.results import wilson
 from tl_lab.functional.calibration import temperature
-from tl_lab.results.report.blocks import said_p
+from tl_lab.results.report.blocks import p_cell
 
 _WINDOWS = 8
 
@@ -44,7 +44,7 @@ def electricity_in_time(size: int = 1000, draws: int = 200, alpha: float = 0.05)
         rejecting = sum(one.p * len(found.detections) < alpha for one in found.detections.values())
         estimates = [f"{one.accuracy:.1%}" for one in found.estimates.values()]
         days = f"{start / 48:,.0f} to {(start + size) / 48:,.0f}"
-        p = said_p(found.p).text
+        p = p_cell(found.p).text
         rows.append([days, p, f"{rejecting} of {len(found.detections)}", known.text(percent=True), *estimates])
     alarms = _false_alarms(probe, x[held], y[held], draws, alpha)
     rate, bound = wilson(alarms, draws), alpha + 2 * (alpha * (1 - alpha) / draws) ** 0.5

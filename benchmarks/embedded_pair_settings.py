@@ -71,9 +71,9 @@ def train(row: dict[str, str], seed: int) -> tuple[dict[bytes, int], dict[str, f
     parts.strategy.eval()
     parts.strategy.network.use("target")
     with torch.no_grad():
-        said = torch.cat([parts.strategy(batch.x).argmax(1) for batch in parts.data.loader("target/train")])
+        predicted = torch.cat([parts.strategy(batch.x).argmax(1) for batch in parts.data.loader("target/train")])
     trainer.test(parts.strategy, datamodule=parts.data, verbose=False)
-    agreed = dict(zip(images, said.tolist(), strict=True))
+    agreed = dict(zip(images, predicted.tolist(), strict=True))
     return agreed, parts.strategy.last_validation, parts.strategy.last_test["test/target/acc"]
 
 
@@ -119,8 +119,8 @@ def main() -> None:
                 writer.writeheader()
             writer.writerow(line)
             file.flush()
-            told = {name: value for name, value in line.items() if not name.startswith("oracle")}
-            print(" ".join(f"{name}={value}" for name, value in told.items() if value), flush=True)
+            printed = {name: value for name, value in line.items() if not name.startswith("oracle")}
+            print(" ".join(f"{name}={value}" for name, value in printed.items() if value), flush=True)
 
 
 if __name__ == "__main__":

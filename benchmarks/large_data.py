@@ -397,8 +397,8 @@ def main() -> None:
                 costs[side].append((cpu_seconds() - before) / images)
                 rates[side].append(images / seconds)
                 memory = memory | ({side: seen} if seen else {})
-                told = f"{images / seconds:,.0f} images a second, {1000 * costs[side][-1]:.2f} ms of CPU time each"
-                print(f"{side}: {told} {seen or ''}", flush=True)
+                text = f"{images / seconds:,.0f} images a second, {1000 * costs[side][-1]:.2f} ms of CPU time each"
+                print(f"{side}: {text} {seen or ''}", flush=True)
     found |= {
         "images": given.images, "bytes": size, "side": SIDE, "workers": given.workers, "batch_size": given.batch,
         "repeats": given.repeats, "images_a_second": {side: statistics.median(all_) for side, all_ in rates.items()},

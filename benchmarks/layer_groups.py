@@ -48,16 +48,16 @@ def main() -> None:
         if row["wrong"]:
             print(json.dumps(row), flush=True)
     built = [row for row in rows if row["groups"]]
-    said = {
+    summary = {
         "models": len(rows),
         "built": len(built),
         "right": sum(not row["wrong"] for row in built),
         "timm": timm.__version__,
         "torchvision": torchvision.__version__.split("+")[0],
     }
-    print(json.dumps(said))
+    print(json.dumps(summary))
     if chosen.store:
-        STORED.write_text(json.dumps(portable({**said, "rows": rows}), indent=1) + "\n")
+        STORED.write_text(json.dumps(portable({**summary, "rows": rows}), indent=1) + "\n")
 
 
 def timm_rows(only: str) -> Iterator[dict[str, Any]]:

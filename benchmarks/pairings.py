@@ -93,11 +93,11 @@ def _try(place: Path, data: str, backbone: str, own: list[str]) -> dict[str, str
         code = start.wait(LONGEST_S)
     except Exception as error:  # a pairing that hangs is a result, too
         return {**row, "ended": "broken", "said": f"{type(error).__name__} after {LONGEST_S:.0f} s"}
-    said = [line for line in start.errors.splitlines() if line.strip()]
-    sentence = said[-1] if said else ""
+    lines = [line for line in start.errors.splitlines() if line.strip()]
+    sentence = lines[-1] if lines else ""
     if code == 0:
         return {**row, "ended": "learned", "said": ""}
-    one = code == 1 and "Traceback" not in start.said and "\n" not in sentence and len(sentence) < 1000
+    one = code == 1 and "Traceback" not in start.printed and "\n" not in sentence and len(sentence) < 1000
     ended = "broken" if not one else "absent" if "TL_LAB_DATA" in sentence else "refused"
     return {**row, "ended": ended, "said": sentence}
 
@@ -125,8 +125,8 @@ def _new_files(place: Path) -> Any:
 def _store(rows: list[dict[str, str]]) -> None:
     counts = Counter(row["ended"] for row in rows)
     of = {"of_pairings": len(choices("data")["data"]) * len(choices("backbone")["backbone"])}
-    said = {**counts, "pairings": len(rows), **of, "torch": torch.__version__, "python": platform.python_version()}
-    STORED.write_text(json.dumps(portable({**said, "rows": rows}), indent=1, ensure_ascii=False) + "\n")
+    summary = {**counts, "pairings": len(rows), **of, "torch": torch.__version__, "python": platform.python_version()}
+    STORED.write_text(json.dumps(portable({**summary, "rows": rows}), indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def repeated(name: str, row: Row) -> dict[str, Any]:
     """
     keys = [key for key in row if key.startswith("override.") and row[key]]
     overrides = [f"{key.removeprefix('override.')}={row[key]}" for key in keys] + [f"seed={row['seed']}"]
-    told = " ".join([f"experiment={name}", *overrides])
+    arguments = " ".join([f"experiment={name}", *overrides])
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "train.py", "-m", f"experiment={name}", *overrides]
         ended = subprocess.run(
@@ -88,9 +88,9 @@ def repeated(name: str, row: Row) -> dict[str, Any]:
         )
         if ended.returncode:
             last = (ended.stderr.strip() or ended.stdout.strip() or "nothing said").splitlines()[-1]
-            return {"run": told, "verdict": f"did not complete: {last}", "largest_difference": None}
+            return {"run": arguments, "verdict": f"did not complete: {last}", "largest_difference": None}
         again = as_text(stored(name, [folder], "again"))
-    return {"run": told, **compared(row, again), "date": date.today().isoformat()}
+    return {"run": arguments, **compared(row, again), "date": date.today().isoformat()}
 
 
 def as_text(table: pd.DataFrame) -> Row:

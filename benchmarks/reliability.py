@@ -147,7 +147,7 @@ def _try(name: str, overrides: list[str], writes: int, moments: int) -> dict[str
         row: dict[str, Any] = {"case": name}
         for kind in ("writes", "moments", "tests"):
             row[kind] = {"kills": 0, "equal": 0, "different": {}}
-        for number, (kind, said, kill) in enumerate(ways):
+        for number, (kind, moment, kill) in enumerate(ways):
             killed = folder / f"killed_{number}"
             if not kill(killed):
                 continue  # it had ended before
@@ -155,7 +155,7 @@ def _try(name: str, overrides: list[str], writes: int, moments: int) -> dict[str
             row[kind]["kills"] += 1
             row[kind]["equal"] += not places
             if places:
-                row[kind]["different"][said] = places[:5]
+                row[kind]["different"][moment] = places[:5]
     return row
 
 
@@ -164,7 +164,7 @@ def _with_teacher(overrides: list[str], teacher: Path) -> list[str]:
     if not any(TEACHER in text for text in overrides):
         return overrides
     start = Start(*SMALL, *SET, "figures=false", f"hydra.run.dir={teacher}", output=teacher.parent / "teacher.txt")
-    assert start.wait() == 0, start.said
+    assert start.wait() == 0, start.printed
     return [text.replace(TEACHER, str(teacher)) for text in overrides]
 
 
@@ -185,11 +185,11 @@ def _killed_and_resumed(folder: Path, overrides: list[str], **death: Any) -> boo
     start = Start(*overrides, f"hydra.run.dir={folder}", output=folder.parent / f"{folder.name}.txt", **death)
     if start.wait() == 0:
         return False
-    assert start.returncode == -signal.SIGKILL, start.said
+    assert start.returncode == -signal.SIGKILL, start.printed
     begun = (folder / "config.yaml").exists()
     again = [f"resume={folder}"] if begun else [*overrides, f"hydra.run.dir={folder}"]
     resumed = Start(*again, output=folder.parent / f"{folder.name}_again.txt")
-    assert resumed.wait() == 0, resumed.said
+    assert resumed.wait() == 0, resumed.printed
     return True
 
 
@@ -217,7 +217,7 @@ def _tries() -> dict[str, dict[str, int]]:
 
 
 def _overrides_refused() -> dict[str, int]:
-    said = [
+    mistakes = [
         check({"part": {"_target_": target, name: value}}, {"part": taken_by(target).needed})
         for target, name, value in generated()
     ]
@@ -226,8 +226,8 @@ def _overrides_refused() -> dict[str, int]:
             content: Any = value
             for key in reversed(where.split(".")):
                 content = {key: content}
-            said.append(check(content))
-    return {"tries": len(said), "right": sum(len(one) == 1 and "\n" not in one[0] for one in said)}
+            mistakes.append(check(content))
+    return {"tries": len(mistakes), "right": sum(len(one) == 1 and "\n" not in one[0] for one in mistakes)}
 
 
 def _commands_refused(count: int) -> dict[str, int]:
@@ -242,10 +242,10 @@ def _commands_refused(count: int) -> dict[str, int]:
 def _passed(tests: list[str]) -> dict[str, int]:
     """Run tests, and count those that passed; what lacks its data is no try."""
     with tempfile.TemporaryDirectory() as place:
-        told = Path(place) / "told.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--junitxml={told}", *tests]
+        report = Path(place) / "told.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--junitxml={report}", *tests]
         subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
-        (suite,) = ElementTree.parse(told).getroot().iter("testsuite")
+        (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
     tries = int(suite.attrib["tests"]) - int(suite.attrib["skipped"])
     return {"tries": tries, "right": tries - int(suite.attrib["failures"]) - int(suite.attrib["errors"])}
 
@@ -253,13 +253,13 @@ def _passed(tests: list[str]) -> dict[str, int]:
 def _store(rows: list[dict[str, Any]], tries: dict[str, dict[str, int]]) -> None:
     """Write the rows, and how many kills of how many left no trace."""
     counts = {
-        f"kills at {said}": {
+        f"kills at {moment}": {
             "tries": sum(row[kind]["kills"] for row in rows),
             "right": sum(row[kind]["equal"] for row in rows),
         }
-        for kind, said in (("writes", "write points"), ("moments", "random moments"), ("tests", "the test"))
+        for kind, moment in (("writes", "write points"), ("moments", "random moments"), ("tests", "the test"))
     }
-    said = {
+    content = {
         **counts,
         **tries,
         "cases": len(rows),
@@ -267,7 +267,7 @@ def _store(rows: list[dict[str, Any]], tries: dict[str, dict[str, int]]) -> None
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    STORED.write_text(json.dumps(portable({**said, "rows": rows}), indent=2) + "\n")
+    STORED.write_text(json.dumps(portable({**content, "rows": rows}), indent=2) + "\n")
 
 
 if __name__ == "__main__":

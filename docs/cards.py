@@ -85,8 +85,8 @@ def card(group: str, name: str, file: Path, stored: list[Paper], shown: set[str]
     parts += ["## Options", "", f"`conf/{group}/{name}.yaml`:", "", "```yaml"]
     parts += [*(line for line in lines if not line.startswith("# @")), "```", ""]
     shares = any(line.startswith("  - _") and line.strip() != "- _self_" for line in lines)
-    said = "also prints the options of the shared files that it includes" if shares else "prints the same options"
-    parts += [f"`python -m tl_lab list {group} {name}` {said}.", ""]
+    effect = "also prints the options of the shared files that it includes" if shares else "prints the same options"
+    parts += [f"`python -m tl_lab list {group} {name}` {effect}.", ""]
     parts += suggested(group, name, above) + details(group, name, above)
     if rows := results(group, name, stored):
         parts += [
@@ -138,9 +138,9 @@ def details(group: str, name: str, above: str) -> list[str]:
         lines = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines()
         rows = [row for line in lines if (row := _DETAIL.match(line)) and f"`{name}`" in row["names"].split(", ")]
         if rows:
-            said = [row["said"].replace("\\|", "|") for row in rows]
+            texts = [row["said"].replace("\\|", "|") for row in rows]
             link = f"[Details that change numbers]({above}{page}.md#details-that-change-numbers)"
-            listed = [f"- {text[:1].upper()}{text[1:]}." for text in said]
+            listed = [f"- {text[:1].upper()}{text[1:]}." for text in texts]
             return ["## What changes its numbers", "", *listed, "", f"See {link}.", ""]
     return []
 

@@ -206,7 +206,7 @@ def _phases_rows() -> list[str]:
 def reliability_table() -> str:
     """Count the kills, mistakes and foreign folders that were handled correctly."""
     found = json.loads((RESULTS / "reliability.json").read_text())
-    said = {
+    outcomes = {
         "kills at write points": f"{found['cases']} cases of strategy and scenario or adaptation; the whole folder "
         "equals that of a run that was never killed",
         "kills at random moments": "the same",
@@ -217,7 +217,9 @@ def reliability_table() -> str:
         "foreign code that did not run": "ways in which a foreign run's folder could have code executed",
     }
     lines = ["| test | correct | of | correct outcome |", "|---|---|---|---|"]
-    lines += [f"| {name} | {found[name]['right']:,} | {found[name]['tries']:,} | {how} |" for name, how in said.items()]
+    lines += [
+        f"| {name} | {found[name]['right']:,} | {found[name]['tries']:,} | {how} |" for name, how in outcomes.items()
+    ]
     return "\n".join(lines)
 
 
@@ -275,9 +277,9 @@ def ewc_table() -> str:
 
     how = f"CPU time, {found['repeats']} x {found['updates']} updates in turn, PyTorch {found['torch']}"
     lines = ["| measured | ratio | how |", "|---|---|---|"]
-    for task, said in (("second", "second"), ("last", "tenth")):
+    for task, ordinal in (("second", "second"), ("last", "tenth")):
         lines += [
-            f"| updates per second with EWC's penalty, {said} task, this project / by hand | "
+            f"| updates per second with EWC's penalty, {ordinal} task, this project / by hand | "
             f"{ratio(f'{task}_against_by_hand')} | {how}, {found[f'{task}_ms']:.1f} and "
             f"{found[f'by_hand_{task}_ms']:.1f} ms; by hand with a term for each earlier task |",
             f"| the same, this project / avalanche-lib 0.6.0, separate penalties | "
@@ -332,7 +334,7 @@ def few_shot_speed_table() -> str:
     """Compare a step on episodes with a hand-written loop, and tabulate the share of sampling."""
     found = json.loads((RESULTS / "few_shot.json").read_text())
 
-    def said(one: dict[str, float], form: str) -> str:
+    def spread(one: dict[str, float], form: str) -> str:
         return f"{one['median']:{form}} ({one['min']:{form}} to {one['max']:{form}})"
 
     how = f"CPU time, {found['repeats']} x {found['steps']} steps in turn, PyTorch {found['torch']}"
@@ -340,13 +342,13 @@ def few_shot_speed_table() -> str:
     for name, title in (("prototypical", "a prototypical step"), ("maml", "a MAML step")):
         one = found[name]
         lines += [
-            f"| {title}, framework / by hand | {said(one['ratio'], '.3f')} | 4 episodes, 5-way 1-shot, "
+            f"| {title}, framework / by hand | {spread(one['ratio'], '.3f')} | 4 episodes, 5-way 1-shot, "
             f"{one['queries']} queries per class, Conv4; {how}, {one['frame_ms']:.0f} and {one['by_hand_ms']:.0f} ms |",
-            f"| share of sampling in the step | {said(one['sampling_share'], '.2%')} | drawing and gathering images, "
+            f"| share of sampling in the step | {spread(one['sampling_share'], '.2%')} | drawing and gathering images, "
             f"{one['sampling_ms']:.2f} ms |",
         ]
     lines += [
-        f"| a MAML step, vmap over episodes / loop, {one['queries']} queries per class | {said(one, '.2f')} | {how} |"
+        f"| a MAML step, vmap over episodes / loop, {one['queries']} queries per class | {spread(one, '.2f')} | {how} |"
         for one in found["vmap"]
     ]
     return "\n".join(lines)
@@ -463,13 +465,13 @@ def films_table() -> str:
             for name in heads
         ]
         lines.append(f"| {network} | {labels} | {' | '.join(cells)} |")
-    said = (
+    note = (
         "Per cent. 'At 90 % specificity' is the sensitivity at that point of the test set's ROC curve; sensitivity and "
         "specificity are at the threshold whose specificity on validation is 90 %."
     )
     missing = [name for name in names if name not in stored]
     ran = _how_inputs_ran(stored, names)
-    return "\n".join([*lines, "", said, "", ran, *(["", _not_run(*missing)] if missing else [])])
+    return "\n".join([*lines, "", note, "", ran, *(["", _not_run(*missing)] if missing else [])])
 
 
 def _shifted(names: list[str], after: str) -> str:
@@ -542,8 +544,8 @@ def speakers_table() -> str:
         cells = " | ".join(f"{own[one]:.1f}" for one in speakers)
         lines.append(f"| `{name}` | {cells} | {_with_interval(list(own.values()))} | {gain} |")
     tested = runs[0].get("tested", {}).get("target/test", 0)
-    said = f"Accuracy in per cent, of {tested} recordings of each speaker; ± is over speakers, for one seed."
-    return "\n".join([*lines, "", said, "", _how_inputs_ran(stored, ["speakers"])])
+    note = f"Accuracy in per cent, of {tested} recordings of each speaker; ± is over speakers, for one seed."
+    return "\n".join([*lines, "", note, "", _how_inputs_ran(stored, ["speakers"])])
 
 
 def other_inputs_table() -> str:
@@ -586,9 +588,13 @@ def _how_inputs_ran(stored: dict[str, Any], names: list[str]) -> str:
     here = [stored[name] for name in names if name in stored]
     seeds = sorted({run["seed"] for one in here for run in one["runs"]})
     seconds = statistics.median(run["took_s"] for one in here for run in one["runs"])
-    said = f"± is the half-width of a 95 % Student t interval over {len(seeds)} seeds" if len(seeds) > 1 else "One seed"
+    spread = (
+        f"± is the half-width of a 95 % Student t interval over {len(seeds)} seeds" if len(seeds) > 1 else "One seed"
+    )
     script = f"`benchmarks/input_runs.py <folder> --only {' '.join(name for name in names if name in stored)}`"
-    return f"{said}. {script}; PyTorch {here[0]['torch']}, a run took {_seconds(seconds)} (median, on a busy machine)."
+    return (
+        f"{spread}. {script}; PyTorch {here[0]['torch']}, a run took {_seconds(seconds)} (median, on a busy machine)."
+    )
 
 
 def kept_memory_table() -> str:
@@ -718,13 +724,13 @@ def _allocators(found: dict[str, Any]) -> list[str]:
     """Describe the private memory of the training process and its workers at the start and the end of an epoch."""
     if "allocator" not in found:
         return []
-    told = found["allocator"]
+    memory = found["allocator"]
     ends = [
         f"{side}: {process} {values[0]:.0f} to {values[-1]:.0f} MB"
         for side in ("usual", "blocks returned")
-        for process, values in told[side].items()
+        for process, values in memory[side].items()
     ]
-    return ["", f"Private memory over the first {told['images']:,} images, by allocator: {'; '.join(ends)}."]
+    return ["", f"Private memory over the first {memory['images']:,} images, by allocator: {'; '.join(ends)}."]
 
 
 def gpu_table() -> str:
@@ -849,8 +855,8 @@ def reproductions_table() -> str:
             verdict = verdicts.get(table.named(method), "")
             if verdict and not paper.same_recipe:  # another recipe cannot reproduce the paper
                 words = {"yes": "within tolerance", "no, above": "outside, above", "no, below": "outside, below"}
-                said = words.get(verdict, verdict)
-                verdict = f"{said} (deviation: {expected.deviation})" if expected.deviation else f"reduced, {said}"
+                text = words.get(verdict, verdict)
+                verdict = f"{text} (deviation: {expected.deviation})" if expected.deviation else f"reduced, {text}"
             measured = format_metric(
                 expected.metric, float(table.overall[j]), float(table.overall_half[j]), table.overall_both.get(j)
             )
@@ -948,10 +954,10 @@ def learned_table() -> str:
             continue
         learned = runs.groupby("override.strategy")["learned"].mean()
         for j, method in enumerate(table.methods):
-            said = format_metric(paper.expected.metric, float(table.overall[j]), float(table.overall_half[j]))
+            accuracy = format_metric(paper.expected.metric, float(table.overall[j]), float(table.overall_half[j]))
             count, share = learned[method], learned[method] / learned["fine_tuning"]
             name = f"`{paper.name}`" if j == 0 else ""
-            lines.append(f"| {name} | `{method}` | {count:,.0f} | {share:.2%} | {said} |")
+            lines.append(f"| {name} | `{method}` | {count:,.0f} | {share:.2%} | {accuracy} |")
     return "\n".join(lines) if len(lines) > 2 else "Not run here."
 
 
@@ -1081,7 +1087,7 @@ def text_speed_table() -> str:
     found = json.loads((RESULTS / "text_speed.json").read_text())
     frame, others, features, tokens = (found[name] for name in ("frame", "transformers", "features", "tokenising"))
 
-    def said(one: dict[str, float], form: str) -> str:
+    def spread(one: dict[str, float], form: str) -> str:
         return f"{one['ratio']:{form}} ({one['min']:{form}} to {one['max']:{form}})"
 
     def ms(seconds: float) -> str:
@@ -1096,12 +1102,12 @@ def text_speed_table() -> str:
         [
             "| measured | ratio | how |",
             "|---|---|---|",
-            f"| a fine-tuning step, framework / by hand, same batches | {said(frame, '.3f')} | {how}, "
+            f"| a fine-tuning step, framework / by hand, same batches | {spread(frame, '.3f')} | {how}, "
             f"{ms(frame['frame_s'])} and {ms(frame['by_hand_s'])} |",
-            f"| a fine-tuning step, Trainer of transformers / framework | {said(others, '.2f')} | the same sentences, "
-            f"in random batches there, each padded to its longest text, {ms(others['transformers_s'])} |",
-            f"| a step of a head, frozen encoder in the loop / cached features | {said(features, ',.0f')} | the same, "
-            f"{ms(features['every_step_s'])} and {ms(features['cached_s'])}, the features computed before |",
+            f"| a fine-tuning step, Trainer of transformers / framework | {spread(others, '.2f')} | the same "
+            f"sentences, in random batches there, each padded to its longest text, {ms(others['transformers_s'])} |",
+            f"| a step of a head, frozen encoder in the loop / cached features | {spread(features, ',.0f')} | the "
+            f"same, {ms(features['every_step_s'])} and {ms(features['cached_s'])}, the features computed before |",
             f"| SST-2 tokenised, first time / from the cache | {tokens['first_s'] / tokens['again_s']:.1f} | "
             f"{tokens['sentences']:,} sentences, {tokens['first_s']:.1f} s ({tokens['first_cpu_s']:.1f} s of CPU time) "
             f"and {tokens['again_s']:.1f} s |",

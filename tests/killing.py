@@ -33,9 +33,9 @@ def run_with_kills(folder: Path, overrides: Sequence[str], kills: Sequence[tuple
         start = _start(folder, overrides, functools.partial(_die_at_write, write, whole))
         if (code := start.wait()) == 0:
             return number
-        assert code == -signal.SIGKILL, start.said
+        assert code == -signal.SIGKILL, start.printed
     start = _start(folder, overrides, None)
-    assert start.wait() == 0, start.said
+    assert start.wait() == 0, start.printed
     return len(kills)
 
 
@@ -46,11 +46,11 @@ def _start(folder: Path, overrides: Sequence[str], prepare: Callable[[], None] |
 
 def count_writes(folder: Path, overrides: Sequence[str]) -> int:
     """Run without a kill, and count the files that appear or are replaced."""
-    told = folder.parent / f"{folder.name}_writes"
-    prepare = functools.partial(_count, told)
+    counter = folder.parent / f"{folder.name}_writes"
+    prepare = functools.partial(_count, counter)
     start = Start(*overrides, f"hydra.run.dir={folder}", output=folder.parent / f"{folder.name}.txt", prepare=prepare)
-    assert start.wait() == 0, start.said
-    return len(told.read_text())
+    assert start.wait() == 0, start.printed
+    return len(counter.read_text())
 
 
 def _die_at_write(number: int, whole: bool) -> None:
@@ -70,11 +70,11 @@ def _die_at_write(number: int, whole: bool) -> None:
     Path.replace = replace  # type: ignore[method-assign, assignment]
 
 
-def _count(told: Path) -> None:
+def _count(counter: Path) -> None:
     original = Path.replace
 
     def replace(self: Path, target: Any) -> Path:
-        with told.open("a") as file:
+        with counter.open("a") as file:
             file.write(".")
         return original(self, target)
 

@@ -87,7 +87,7 @@ class Start:
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
                 self.kill()
-                raise subprocess.TimeoutExpired(["train.py"], timeout_s, self.said)
+                raise subprocess.TimeoutExpired(["train.py"], timeout_s, self.printed)
             time.sleep(0.01)
         return code
 
@@ -103,7 +103,7 @@ class Start:
         return _errors(self.output).read_text(errors="replace")
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         """What it has written to standard output, and then to standard error."""
         return self.output.read_text(errors="replace") + self.errors
 
@@ -139,7 +139,7 @@ def two_processes(*argv: str, folder: Path, trainer: str = "ddp_cpu") -> None:
     ]
     try:
         for start in starts:
-            assert start.wait() == 0, start.said
+            assert start.wait() == 0, start.printed
     finally:
         for start in starts:
             start.kill()

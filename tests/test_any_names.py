@@ -245,8 +245,8 @@ def test_the_lines_that_a_run_prints_can_be_pasted(tmp_path, capsys, monkeypatch
     small = ["data=digits", "backbone=mlp", "backbone.hidden=[4]", "trainer.max_epochs=1", "logger=none"]
     quiet = ["data.labels=50", "figures=false", "trainer.enable_progress_bar=false"]
     main([*small, *quiet, f"hydra.run.dir={arguments.quote(str(folder))}"])
-    said = "".join(line.strip() + " " for line in capsys.readouterr().out.splitlines())
-    words = shlex.split(re.search(r"-m tl_lab predict (.*?) new_images", said)[1])
+    printed = "".join(line.strip() + " " for line in capsys.readouterr().out.splitlines())
+    words = shlex.split(re.search(r"-m tl_lab predict (.*?) new_images", printed)[1])
     assert [Path(word).resolve() for word in words] == [folder]
     (word,) = shlex.split(shlex.quote(f"resume={folder}"))
     main([word])

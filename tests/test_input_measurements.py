@@ -71,19 +71,19 @@ def of(*runs: dict[str, Any]) -> dict[str, Any]:
 def test_a_table_names_the_command_while_its_sweep_is_missing(
     name: str, tmp_path: Path, tables: dict[str, Any], sweeps: dict[str, Any]
 ) -> None:
-    said = page(tables, name, tmp_path, {})
-    command = said.removeprefix("Not run here: `python benchmarks/input_runs.py <folder> --only ").removesuffix("`")
+    table = page(tables, name, tmp_path, {})
+    command = table.removeprefix("Not run here: `python benchmarks/input_runs.py <folder> --only ").removesuffix("`")
     assert set(command.split()) <= sweeps["SWEEPS"].keys()
 
 
 def test_tables_of_stored_runs(tmp_path: Path, tables: dict[str, Any]) -> None:
     heard = {"decoder": of({"test/wer": 0.1, "tested": {"test": 40}})}
     heard["whisper"] = of({"test/wer": 0.2, "data.labelled_seconds": 10, "tested": {"test": 100}})
-    said = page(tables, "recognition", tmp_path, heard)
-    assert "| tested utterances | 0 s | 10 s |" in said
-    assert "| Whisper tiny.en's own decoder | 40 | 10.0 |  |" in said
-    assert "| Whisper tiny.en's encoder, fine-tuned | 100 |  | 20.0 |" in said
-    assert said.endswith("--only untaught scratch`")
+    table = page(tables, "recognition", tmp_path, heard)
+    assert "| tested utterances | 0 s | 10 s |" in table
+    assert "| Whisper tiny.en's own decoder | 40 | 10.0 |  |" in table
+    assert "| Whisper tiny.en's encoder, fine-tuned | 100 |  | 20.0 |" in table
+    assert table.endswith("--only untaught scratch`")
 
     arms = [(False, False, 0.30), (True, False, 0.40)]
     layout = of(
@@ -93,23 +93,25 @@ def test_tables_of_stored_runs(tmp_path: Path, tables: dict[str, Any]) -> None:
             for seed in (0, 1, 2)
         )
     )
-    said = page(tables, "boxes", tmp_path, {"layout": layout})
-    assert "| words and embeddings of their boxes | 40.0 | 41.0 | 42.0 | 41.0 ± 2.5 | +10.0 ± 0.0 | helps |" in said
-    assert said.endswith("--only bias`")
+    table = page(tables, "boxes", tmp_path, {"layout": layout})
+    assert "| words and embeddings of their boxes | 40.0 | 41.0 | 42.0 | 41.0 ± 2.5 | +10.0 ± 0.0 | helps |" in table
+    assert table.endswith("--only bias`")
 
-    said = page(tables, "films", tmp_path, {"films": of({"test/acc": 0.875, "data.labels": 50, "findings": [FINDING]})})
-    assert "| four blocks | 50 | 87.5 | 90.0 | 75.0 | 80.0 | 88.0 | 5.0 |" in said
+    table = page(
+        tables, "films", tmp_path, {"films": of({"test/acc": 0.875, "data.labels": 50, "findings": [FINDING]})}
+    )
+    assert "| four blocks | 50 | 87.5 | 90.0 | 75.0 | 80.0 | 88.0 | 5.0 |" in table
     tuned = of(*({"strategy": way, "test/acc": 0.75, "findings": [FINDING]} for way in ("from_scratch", "fine_tuning")))
-    said = page(tables, "films", tmp_path, {"films_tuned": tuned})
-    assert "| Lite0, ImageNet | all | 75.0 | 90.0 | 75.0 |" in said
-    assert said.endswith("--only films`")
+    table = page(tables, "films", tmp_path, {"films_tuned": tuned})
+    assert "| Lite0, ImageNet | all | 75.0 | 90.0 | 75.0 |" in table
+    assert table.endswith("--only films`")
 
     shifted = [("source_only", 0.7), ("importance_weighting", 0.75)]
     runs = [{"domain_adaptation": n, "test/target/acc": a, "test/target trees/acc": 0.8} for n, a in shifted]
     inputs = {"domain_adaptation": "importance_weighting", "test/target/acc": 0.65}
-    said = page(tables, "shift", tmp_path, {"shift": of(*runs), "shift_inputs": of(inputs)})
-    assert "| `importance_weighting` | 75.0 | +5.0 points |" in said
-    assert "| `importance_weighting domain_adaptation.compare=inputs` | 65.0 | -5.0 points |" in said
+    table = page(tables, "shift", tmp_path, {"shift": of(*runs), "shift_inputs": of(inputs)})
+    assert "| `importance_weighting` | 75.0 | +5.0 points |" in table
+    assert "| `importance_weighting domain_adaptation.compare=inputs` | 65.0 | -5.0 points |" in table
 
     voices = [
         ("source_only", "george", 0.5),
@@ -118,8 +120,8 @@ def test_tables_of_stored_runs(tmp_path: Path, tables: dict[str, Any]) -> None:
         ("dann", "theo", 0.9),
     ]
     runs = [{"domain_adaptation": n, "data.target": s, "test/target/acc": a} for n, s, a in voices]
-    said = page(tables, "speakers", tmp_path, {"speakers": of(*runs)})
-    assert "| `dann` | 60.0 | 90.0 | 75.0 (60.0, 90.0) | +15.0 (+10.0, +20.0) points |" in said
+    table = page(tables, "speakers", tmp_path, {"speakers": of(*runs)})
+    assert "| `dann` | 60.0 | 90.0 | 75.0 (60.0, 90.0) | +15.0 (+10.0, +20.0) points |" in table
 
 
 def test_times_of_inputs(tmp_path: Path, tables: dict[str, Any]) -> None:
@@ -135,8 +137,8 @@ def test_times_of_inputs(tmp_path: Path, tables: dict[str, Any]) -> None:
     }
     found = {"date": "2026-01-01", "torch": "2.0", "speech": speech, "table": rows}
     found["zero_shot"] = {"tested": 120, "right": 115}
-    said = page(tables, "other_inputs", tmp_path, found, "other_inputs.json")
-    assert "| 9.9 s | 3,000 recordings" in said
-    assert "| 97.5 % (95.0 to 100.0) | mean over 2 speakers |" in said
-    assert "| 300 s | 200 recordings; at their own lengths about 8.0 s |" in said
-    assert "| 12.0 (11.0 to 13.0) | 200 batches, median of 7 turns" in said
+    table = page(tables, "other_inputs", tmp_path, found, "other_inputs.json")
+    assert "| 9.9 s | 3,000 recordings" in table
+    assert "| 97.5 % (95.0 to 100.0) | mean over 2 speakers |" in table
+    assert "| 300 s | 200 recordings; at their own lengths about 8.0 s |" in table
+    assert "| 12.0 (11.0 to 13.0) | 200 batches, median of 7 turns" in table

@@ -68,11 +68,11 @@ def test_the_example_method_trains(tmp_path, monkeypatch):
 
 def test_stored_results_name_no_place_of_a_machine():
     portable = runpy.run_path(str(ROOT / "benchmarks" / "portable.py"))["portable"]
-    said = [
+    messages = [
         "looked for /home/me/data/omniglot-py/images.zip (the folder)",
         "and/or, 1/2, docs/results/gpu.json, {'a': '/x/y'}",
     ]
-    assert portable({"a": said}) == {
+    assert portable({"a": messages}) == {
         "a": ["looked for .../images.zip (the folder)", "and/or, 1/2, docs/results/gpu.json, {'a': '.../y'}"]
     }
     files = [file for file in (ROOT / "docs" / "results").rglob("*") if file.suffix in (".json", ".csv")]

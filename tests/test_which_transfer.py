@@ -48,7 +48,7 @@ def test_a_sweep_leaves_weights_aside_and_reports_it(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["strategy=from_scratch", "init_from={source}"], "starts from random weights and ignores init_from="),
         (["backbone=torchvision", "backbone.pretrained=true"], "and ignores backbone.pretrained=true"),
@@ -58,9 +58,9 @@ def test_a_sweep_leaves_weights_aside_and_reports_it(source, tmp_path):
         (["strategy=from_scratch", "init_from=nowhere"], "init_from: 'nowhere' is not the folder of a run"),
     ],
 )
-def test_a_single_run_uses_the_weights_that_it_names(overrides, said, source):
+def test_a_single_run_uses_the_weights_that_it_names(overrides, message, source):
     given = [text.format(source=source) for text in overrides]
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         check_weights(Plan.of(compose(given)))
 
 

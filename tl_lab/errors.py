@@ -48,10 +48,10 @@ def no_column(place: object, name: str, columns: Iterable[object]) -> UserError:
         The error, to be raised.
     """
     names = [str(column) for column in columns]
-    said = nearest(name, names)
-    if not said.startswith("valid"):
-        said += f" Its columns are {listed(names, _COLUMNS)}"
-    return UserError(f"{place} has no column {name!r}; {said}")
+    advice = nearest(name, names)
+    if not advice.startswith("valid"):
+        advice += f" Its columns are {listed(names, _COLUMNS)}"
+    return UserError(f"{place} has no column {name!r}; {advice}")
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -93,8 +93,8 @@ class TuningSweeper(Sweeper):
                 continue
             print(f"{' '.join(cell)}: {' '.join(tried[best]) or 'its defaults'} ({chosen})", flush=True)
             keys = " ".join(text.partition("=")[0] for text in tried[best])
-            told = [f"sweep.chosen='{chosen}'", f"sweep.tuned='{keys}'"]
-            final += [[*plan.fixed, *cell, *tried[best], seed, *told] for seed in plan.seeds]
+            record = [f"sweep.chosen='{chosen}'", f"sweep.tuned='{keys}'"]
+            final += [[*plan.fixed, *cell, *tried[best], seed, *record] for seed in plan.seeds]
         if final:
             jobs = [[*job, _into("final", n)] for n, job in enumerate(final)]
             self.launcher.launch(jobs, len(trials))

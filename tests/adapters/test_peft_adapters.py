@@ -369,16 +369,16 @@ def test_impossible_pairings_are_refused_before_data_are_read(tmp_path):
             check_pairing(Plan.of(compose([*overrides, "strategy=fine_tuning", "domain_adaptation=none"])))
         return str(caught.value)
 
-    said = refused("backbone=lenet", "adapter=prompt")
-    assert "adapter=PromptTuning does not suit backbone=LeNet: it is not a text model" in said
-    assert {"adapter=lora", "adapter=ia3", "adapter=none"} <= set(said.partition("valid: ")[2].split(", "))
+    message = refused("backbone=lenet", "adapter=prompt")
+    assert "adapter=PromptTuning does not suit backbone=LeNet: it is not a text model" in message
+    assert {"adapter=lora", "adapter=ia3", "adapter=none"} <= set(message.partition("valid: ")[2].split(", "))
     text = ["data=sst2", "backbone=hf_text", f"backbone.name={tmp_path}"]
-    said = refused(*text, "adapter=prefix")
-    assert "models of the family albert do not support it" in said
-    assert "adapter=prompt" in said
-    assert "adapter=prefix" not in said.partition("valid: ")[2]
-    said = refused("data=sst2", "backbone=word_vectors", "adapter=lora")
-    assert "no linear layer and no convolution" in said
+    message = refused(*text, "adapter=prefix")
+    assert "models of the family albert do not support it" in message
+    assert "adapter=prompt" in message
+    assert "adapter=prefix" not in message.partition("valid: ")[2]
+    message = refused("data=sst2", "backbone=word_vectors", "adapter=lora")
+    assert "no linear layer and no convolution" in message
     if not torch.cuda.is_available():
         assert "quantised layers need a GPU" in refused("backbone=lenet", "adapter=qlora")
 
@@ -454,8 +454,8 @@ def _exports_agree(run, base, x, model):
 
 def test_every_choice_is_built_and_says_what_it_is():
     built = {name: build_node(compose([f"adapter={name}"]).adapter) for name in choices("adapter")["adapter"]}
-    said = {name: type(one).__name__ for name, one in built.items()}
-    assert said == {
+    kinds = {name: type(one).__name__ for name, one in built.items()}
+    assert kinds == {
         "none": "NoAdapter", "bitfit": "BitFit", "norm_only": "NormOnly", "lora": "LoRA", "dora": "DoRA", "ia3": "IA3",
         "prefix": "PrefixTuning", "prompt": "PromptTuning", "p_tuning": "PTuning", "qlora": "QLoRA",
     }  # fmt: skip

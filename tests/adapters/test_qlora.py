@@ -97,7 +97,7 @@ def test_convolutions_and_layers_with_a_forward_of_their_own_stay(library: None)
     assert after["free"].bias is None
 
 
-def test_what_is_lacking_is_said_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_lacking_is_named_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     net = TinyNet()
     before = dict(net.named_modules())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

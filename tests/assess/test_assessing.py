@@ -34,7 +34,7 @@ from tl_lab.assess.fairness import by_group
 from tl_lab.assess.footprint import FootprintMeter, emissions, shares
 from tl_lab.assess.moved import moved_pictures, moved_table
 from tl_lab.assess.results import NotApplicable, PartResult, wilson
-from tl_lab.assess.transferability import agreement, said_tau
+from tl_lab.assess.transferability import agreement, tau_text
 from tl_lab.assess.untrained import untrained
 from tl_lab.assess.writing import plain, sections
 from tl_lab.data.inputs.texts import Texts
@@ -155,8 +155,8 @@ def test_bad_inputs_of_some_parts_are_a_sentence_each_and_the_others_still_run(a
 
 def test_the_verdict_of_one_part_begins_with_what_it_says(assessed):
     material, parts = assessed[0].material, assessed[0].parts
-    (said,) = verdict.verdict(material, {"drift": parts["drift"]})
-    assert said.startswith(("**Trust**: no drift is found", "**Trust**: the data have drifted"))
+    (sentence,) = verdict.verdict(material, {"drift": parts["drift"]})
+    assert sentence.startswith(("**Trust**: no drift is found", "**Trust**: the data have drifted"))
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_an_error_of_the_energy_meter_ends_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["data=moons", "assess=similarty"], "did you mean 'similarity'"),
         (["data=moons", "backbone=[lenet,mpl]"], "did you mean 'mlp'"),
@@ -214,8 +214,8 @@ def test_an_error_of_the_energy_meter_ends_nothing(monkeypatch):
         (["data=split_digits"], "assess the data of one task"),
     ],
 )
-def test_a_mistake_is_one_sentence(overrides, said, tmp_path):
-    with pytest.raises(UserError, match=said):
+def test_a_mistake_is_one_sentence(overrides, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         running.carry_out(overrides, tmp_path)
 
 
@@ -242,7 +242,7 @@ def test_agreement_weighs_the_top_of_the_ranking_most():
     assert top.value < bottom.value < 1
     assert agreement({"a": 1.0}, accuracies) is None
     assert agreement(dict.fromkeys(accuracies, 1.0), accuracies) is None  # no ranking at all
-    assert said_tau(bottom) == f"{bottom.value:+.2f} (too few)"  # of four names
+    assert tau_text(bottom) == f"{bottom.value:+.2f} (too few)"  # of four names
 
 
 def test_the_interval_of_an_agreement_covers_the_one_expected_of_as_many_names():
@@ -261,7 +261,7 @@ def test_the_interval_of_an_agreement_covers_the_one_expected_of_as_many_names()
     assert np.mean([one.high - one.low for one in found]) < 1.3  # and not by its width alone
     perfect = agreement({k: k for k in range(8)}, {k: k for k in range(8)})
     assert (perfect.value, perfect.low, perfect.high) == pytest.approx((1, 1, 1))
-    assert said_tau(perfect) == "+1.00 (no mistake)"
+    assert tau_text(perfect) == "+1.00 (no mistake)"
 
 
 def test_wilsons_interval_by_hand():
@@ -456,7 +456,7 @@ def test_samples_that_moved_most_are_shown_by_their_places_words_and_pictures(as
     images = Samples(torch.full((3, 1, 6, 6), 255, dtype=torch.uint8), None)
     for samples, modality in ((texts, "text"), (images, "image")):
         fake = SimpleNamespace(
-            places=lambda name: torch.tensor([4, 5, 9]), said=str, drawn={"test": samples},
+            places=lambda name: torch.tensor([4, 5, 9]), display_name=str, drawn={"test": samples},
             plan=SimpleNamespace(data=SimpleNamespace(node={})),
             data=SimpleNamespace(modality_for=lambda node, modality=modality: modality),
         )  # fmt: skip

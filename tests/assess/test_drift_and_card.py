@@ -99,9 +99,9 @@ def test_printed_digits_are_drift_for_a_model_of_handwritten_ones(run, capsys, t
     words = ["data=printed_to_handwritten", "data.source_count=400", "data.source_test_count=200"]
     assert _code("drift", run, *words, "--part", "source/test", "--output", output) == 2
     assert json.loads(output.read_text())["drift"]
-    said = capsys.readouterr().out
-    assert said.startswith("Drift")
-    assert "retrain" in said.lower()
+    printed = capsys.readouterr().out
+    assert printed.startswith("Drift")
+    assert "retrain" in printed.lower()
 
 
 @pytest.mark.parametrize("data", ["digits_properties", "digits_value"])
@@ -126,9 +126,9 @@ def test_labels_and_numbers_are_monitored(data, tmp_path, capsys):
     assert answers["statistic"] == pytest.approx(expected, abs=0.02)  # values may tie in single precision
     words = ["data=printed_to_handwritten", "data.source_count=400", "data.source_test_count=200"]
     assert _code("drift", folder, *words, "--part", "source/test") == 2
-    said = capsys.readouterr().out
-    assert "Label a sample of the new data" in said
-    assert "estimate" not in said
+    printed = capsys.readouterr().out
+    assert "Label a sample of the new data" in printed
+    assert "estimate" not in printed
 
 
 def test_a_loss_takes_a_difference_from_the_reference_that_is_beyond_both_intervals():
@@ -136,11 +136,11 @@ def test_a_loss_takes_a_difference_from_the_reference_that_is_beyond_both_interv
     estimates = {"CBPE": Estimated(0.7, 0.5, 0.9)}
     drifted = Drift({}, 0.001, True, wilson(32, 40), estimates)
     assert advice(drifted, wilson(100, 200)).startswith("retrain or adapt (")
-    said = advice(drifted, wilson(130, 200))
+    sentence = advice(drifted, wilson(130, 200))
     assert wilson(130, 200).high < 0.8  # though the reference taken as exact is above it
     assert difference_of_shares(wilson(130, 200), wilson(32, 40)).high > 0
-    assert said.startswith("label a sample of the new data before deciding")
-    assert "80.0 % (65.2 to 89.5) on the reference, known 65.0 % (58.2 to 71.3)" in said
+    assert sentence.startswith("label a sample of the new data before deciding")
+    assert "80.0 % (65.2 to 89.5) on the reference, known 65.0 % (58.2 to 71.3)" in sentence
 
 
 def _loaded(folder):
@@ -150,7 +150,7 @@ def _loaded(folder):
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "expected"),
     [
         (["data=digits", "--part", "tset"], "did you mean 'test'"),
         (["data=digits", "--detectors", "softmax"], "did you mean 'softmax_ks'"),
@@ -158,10 +158,10 @@ def _loaded(folder):
         (["data=digits", "--alpha", "2"], "between 0 and 1"),
     ],
 )
-def test_a_mistake_of_the_monitor_is_one_sentence(run, argv, said, capsys):
+def test_a_mistake_of_the_monitor_is_one_sentence(run, argv, expected, capsys):
     assert _code("drift", run, *argv) == 1
     message = capsys.readouterr().err
-    assert said in message
+    assert expected in message
     assert message.count("\n") == 1
 
 
@@ -384,8 +384,8 @@ def test_the_electricity_of_a_run_is_the_recorded_one_or_an_estimate(run, tmp_pa
     assert kwh_of_run(results) == pytest.approx(expected)
     assert kwh_of_run({**results, "device": "cuda"}) == (0.25 if recorded else None)
     monkeypatch.setattr(card_module, "read_results", lambda folder: results)
-    said = f"about {1000 * expected:.2f} Wh ({'measured by codecarbon' if recorded else 'estimated: duration'}"
-    assert said in " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
+    text = f"about {1000 * expected:.2f} Wh ({'measured by codecarbon' if recorded else 'estimated: duration'}"
+    assert text in " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
 
 
 class _Tracker:

@@ -160,10 +160,10 @@ def test_amplification_is_the_tuned_models_difference_less_that_of_its_base(tune
         y = (after.labels("test") == c).numpy()
         rates = [_true_positives(y, answer == c, group) for answer in answers]
         expected = [abs(a - b) for a, b in rates]
-        said = f"group/the run digits, {c} against the rest"
-        assert found.measures[f"{said}/difference/tpr"].value == pytest.approx(expected[0])
+        title = f"group/the run digits, {c} against the rest"
+        assert found.measures[f"{title}/difference/tpr"].value == pytest.approx(expected[0])
         assert found.measures[f"group/base, {c} against the rest/difference/tpr"].value == pytest.approx(expected[1])
-        amplified = found.measures[f"{said}/amplification/tpr"]
+        amplified = found.measures[f"{title}/amplification/tpr"]
         assert amplified.value == pytest.approx(expected[0] - expected[1])
         assert amplified.low <= amplified.high
 
@@ -216,8 +216,8 @@ def test_labels_and_computing_have_prices():
         ["60.00 (50.00 to 75.00)", "90.0 (80.0 to 100.0)", "0.9000 (0.8000 to 1.0000)"],
         ["-", "900.0", "9.0000"],
     ]
-    said, _ = data_size._sentence(SimpleNamespace(options=options), 100, "train", "mlp", curves["frozen"])
-    assert "120 (100 to 150) more labels would lower its error by a point, 60 (50 to 75) at 0.5 a label." in said
+    sentence, _ = data_size._sentence(SimpleNamespace(options=options), 100, "train", "mlp", curves["frozen"])
+    assert "120 (100 to 150) more labels would lower its error by a point, 60 (50 to 75) at 0.5 a label." in sentence
     options = SimpleNamespace(cost_per_label=None, cost_per_hour=0.0)
     table = data_size._costs(SimpleNamespace(options=options), curves, 100)
     assert [row[2] + row[4] for row in table.rows] == ["--", "--"]

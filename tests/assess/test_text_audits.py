@@ -67,11 +67,11 @@ def test_the_published_files_are_read_and_scored(tmp_path, monkeypatch):
     write(tmp_path)
     assert sentence_pairs.winobias(tmp_path / "winobias")[0] == Pair("he drives", "she drives", "type1")
     model, result = Bigrams(), PartResult("", "")
-    said = sentence_pairs.add_preferences(model, 0, 200, 0, result)
+    sentences = sentence_pairs.add_preferences(model, 0, 200, 0, result)
     prefers_he = float(log_likelihoods(model, ["he drives"], 0)) > float(log_likelihoods(model, ["she drives"], 0))
     assert result.measures["winobias/all"].value == float(prefers_he)
     assert result.measures["crows_pairs/all"].low < result.measures["crows_pairs/all"].high
-    assert "On 3 of 3 pairs of CrowS-Pairs" in said[0]
+    assert "On 3 of 3 pairs of CrowS-Pairs" in sentences[0]
     both = [Bigrams(seed) for seed in (0, 1)]
     sentence_pairs.add_preferences(both[0], 0, 200, 0, result, both[1])
     pairs = sentence_pairs.crows_pairs(tmp_path / "crows_pairs" / "crows_pairs_anonymized.csv")
@@ -129,7 +129,7 @@ def _of_women(share):
 
 def test_templates_are_scored_before_and_after_tuning_and_amplification_is_the_difference():
     result = PartResult("", "")
-    said = text_bias.add_templates(_of_women(0.3), ["no", "yes"], "the run", result, _of_women(0.1))
+    sentence = text_bias.add_templates(_of_women(0.3), ["no", "yes"], "the run", result, _of_women(0.1))
     found = {
         kind: result.measures[f"{kind}/yes"] for kind in ("templates", "base/templates", "amplification/templates")
     }
@@ -140,7 +140,7 @@ def test_templates_are_scored_before_and_after_tuning_and_amplification_is_the_d
     assert found["templates"].low < 0.3 + glad < found["templates"].high
     assert result.measures["amplification/templates/no"].value == pytest.approx(-0.2)
     assert result.tables[0].head == ["class", "gap (95 %)", "base (95 %)", "tuned - base (95 %)"]
-    assert said.startswith("The run gives no 0.301 (")
+    assert sentence.startswith("The run gives no 0.301 (")
     alone = PartResult("", "")
     text_bias.add_templates(_of_women(0.3), ["no", "yes"], "a probe", alone)
     assert set(alone.measures) == {"templates/no", "templates/yes"}

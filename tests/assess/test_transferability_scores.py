@@ -149,9 +149,9 @@ def test_constant_features_are_refused_in_one_sentence(score):
 
 
 @pytest.mark.parametrize(
-    ("p", "said"),
+    ("p", "message"),
     [(2 * P, "between 0 and 1"), (P / 2, "sum to one"), (P[:0], "one row per sample"), (P * torch.nan, "0 and")],
 )
-def test_what_are_no_probabilities_is_refused_in_one_sentence(p, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_are_no_probabilities_is_refused_in_one_sentence(p, message):
+    with pytest.raises(ValueError, match=message):
         leep(p, Y)

@@ -93,12 +93,12 @@ def test_wav2vec2_of_a_folder(norm: str, tmp_path: Path) -> None:
         torch.testing.assert_close(found, theirs(wave).last_hidden_state.mean(1), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "said"), [(None, "name a model on the hub"), ("nowhere", "cannot be read")])
-def test_an_unavailable_wav2vec2_is_refused(name: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "message"), [(None, "name a model on the hub"), ("nowhere", "cannot be read")])
+def test_an_unavailable_wav2vec2_is_refused(name: str | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tl_lab.backbones.wav2vec2 import Wav2Vec2
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         Wav2Vec2(name=name)
 
 

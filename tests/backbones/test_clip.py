@@ -122,9 +122,9 @@ def test_images_get_the_class_whose_description_is_nearest(folder, tmp_path):
 @pytest.mark.parametrize("content", ["{}", '{"model_type": "bert"}'])
 def test_a_model_without_two_towers_is_refused_in_one_sentence(content, tmp_path):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match=r"cannot be read as a two-tower model .* give a folder") as said:
+    with pytest.raises(UserError, match=r"cannot be read as a two-tower model .* give a folder") as refused:
         Clip(name=str(tmp_path))
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("option", ["trust_remote_code", "auto_map", "code_revision"])

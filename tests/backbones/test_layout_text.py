@@ -53,7 +53,7 @@ def test_pages_become_tensors(folder: Path, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("boxes", "size", "said"),
+    ("boxes", "size", "message"),
     [
         ([(0, 0, 11, 5)], (10, 10), "the box of word 1 .'w'., 0 0 11 5, is outside of its page of 10 x 10"),
         ([(5, 0, 3, 5)], None, "or has a negative width or height"),
@@ -61,8 +61,8 @@ def test_pages_become_tensors(folder: Path, tmp_path: Path, monkeypatch: pytest.
         ([], None, "page 7 contains no words"),
     ],
 )
-def test_boxes_out_of_the_page_are_refused(boxes: list, size: tuple | None, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_boxes_out_of_the_page_are_refused(boxes: list, size: tuple | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         page_of(["w"] * len(boxes), boxes, size, "page 7")
 
 

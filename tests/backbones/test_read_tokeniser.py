@@ -40,10 +40,10 @@ def test_a_folder_without_a_tokeniser_is_refused_whatever_the_model(kind: str, v
         sizes |= {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     with pytest.raises(UserError) as caught:
         HFText(name=str(without_words(tmp_path, kind, **sizes)))
-    said = str(caught.value)
-    assert f"the folder {tmp_path} has no file of a tokeniser: none of tokenizer.json" in said
-    assert "\n" not in said
-    assert said.endswith("copy the tokeniser's files of the model there, or write them with its save_pretrained")
+    message = str(caught.value)
+    assert f"the folder {tmp_path} has no file of a tokeniser: none of tokenizer.json" in message
+    assert "\n" not in message
+    assert message.endswith("copy the tokeniser's files of the model there, or write them with its save_pretrained")
 
 
 @pytest.mark.parametrize("backbone", [HFText, HFCausal, HFWords, LayoutText])

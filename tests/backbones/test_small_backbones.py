@@ -88,7 +88,7 @@ def test_mlp_layer_equals_its_formula() -> None:
 
 
 @pytest.mark.parametrize(
-    ("build", "said"),
+    ("build", "message"),
     [
         (lambda: MLP(), "needs the size of its input"),
         (lambda: MLP(in_channels=4, activation="rely"), "did you mean 'relu'"),
@@ -101,8 +101,8 @@ def test_mlp_layer_equals_its_formula() -> None:
         (lambda: Conv4(halving="pool"), "backbone.halving"),
     ],
 )
-def test_arguments_out_of_range(build, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_arguments_out_of_range(build, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         build()
 
 

@@ -88,19 +88,19 @@ def test_a_small_model_of_ones_own_has_the_sizes_given(encoders) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"name": "/no/such/folder"}, "there is no folder"),
         ({"name": "no-such-model"}, r"backbone\.name=no-such-model cannot be read"),
         ({"pooling": "men"}, "did you mean 'mean'"),
     ],
 )
-def test_an_unavailable_model_is_refused_in_one_sentence(options: dict, said: str, monkeypatch) -> None:
+def test_an_unavailable_model_is_refused_in_one_sentence(options: dict, message: str, monkeypatch) -> None:
     pytest.importorskip("transformers", reason="tl_lab[text] is not installed")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     from tl_lab.backbones.hf_text import HFText
 
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         HFText(**options)
 
 
@@ -178,16 +178,16 @@ def test_files_of_every_kind_give_the_same_vectors(file: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("the 1 2\nfilm 3\n", "line 2 .* has 1 numbers, not 2"),
         ("the 1 x\n", "line 1 .* not a word"),
         ("", "no vectors"),
     ],
 )
-def test_a_file_that_is_none_of_vectors_is_refused(content: str, said: str, tmp_path: Path) -> None:
+def test_a_file_that_is_none_of_vectors_is_refused(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "v.txt").write_text(content)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_vectors(tmp_path / "v.txt")
 
 

@@ -141,7 +141,7 @@ class _Code:
 @pytest.mark.parametrize("content", ["text", "cut", "objects", "list", "number", "safetensors", "missing"])
 def test_unusable_files(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / ("w.safetensors" if content == "safetensors" else "w.pth")
-    said = "damaged"
+    message = "damaged"
     if content in ("text", "safetensors"):
         file.write_text("not weights at all")
     elif content == "cut":
@@ -149,16 +149,16 @@ def test_unusable_files(content: str, tmp_path: Path, capsys: pytest.CaptureFixt
         file.write_bytes(file.read_bytes()[:20_000])
     elif content == "objects":
         torch.save({"features.0.weight": _Code()}, file)
-        said = "contains Python objects, which are not read"
+        message = "contains Python objects, which are not read"
     elif content == "list":
         torch.save([torch.zeros(1)], file)
-        said = "contains no named weights"
+        message = "contains no named weights"
     elif content == "number":
         torch.save({"features.0.weight": torch.zeros(1), "epoch": 3}, file)
-        said = "contains epoch in addition to tensors"
+        message = "contains epoch in addition to tensors"
     else:
-        said = "there is no file"
-    with pytest.raises(UserError, match=said):
+        message = "there is no file"
+    with pytest.raises(UserError, match=message):
         Torchvision(weights=str(file))
     assert "must not run" not in capsys.readouterr().out
 
@@ -167,11 +167,11 @@ def test_weights_of_another_model_are_refused_in_one_sentence(tmp_path: Path) ->
     torch.save(torchvision.models.squeezenet1_0().state_dict(), tmp_path / "w.pth")
     with pytest.raises(UserError) as caught:
         Torchvision(name="resnet18", weights=str(tmp_path / "w.pth"))
-    said = str(caught.value)
-    assert "lacks conv1.weight, bn1.weight, bn1.bias and 97 more" in said
-    assert "holds the unknown features.0.weight" in said
-    assert "\n" not in said
-    assert len(said) < 500 + len(str(tmp_path))
+    message = str(caught.value)
+    assert "lacks conv1.weight, bn1.weight, bn1.bias and 97 more" in message
+    assert "holds the unknown features.0.weight" in message
+    assert "\n" not in message
+    assert len(message) < 500 + len(str(tmp_path))
 
 
 def test_misspelt_names_get_the_nearest() -> None:

@@ -69,7 +69,7 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         (["backbone=lenett"], "'backbone=lenett' is not among the choices; did you mean 'lenet'?"),
         (["strategy="], "'strategy=' leaves the run without its strategy; valid: "),
@@ -122,10 +122,10 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_sentence(program: Program, argv: list[str], said: str) -> None:
+def test_a_mistake_is_one_sentence(program: Program, argv: list[str], message: str) -> None:
     code, out, err = program(*argv)
     assert code == 1
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
     assert out == ""
@@ -318,9 +318,9 @@ def test_a_failing_job_does_not_stop_a_sweep(program: Program, launcher: str) ->
     code, out, err = program("-m", "seed=0,1,2", "hydra.sweep.dir=many", f"hydra/launcher={launcher}")
     assert code == 1
     assert [OmegaConf.load(f"many/{number}/config.yaml").seed for number in range(3)] == [0, 1, 2]
-    said = err if launcher == "basic" else "".join(Path(f"many/{n}/output.txt").read_text() for n in range(2))
-    assert "tl_lab: seed 0 fails" in said
-    assert "ZeroDivisionError" in said
+    printed = err if launcher == "basic" else "".join(Path(f"many/{n}/output.txt").read_text() for n in range(2))
+    assert "tl_lab: seed 0 fails" in printed
+    assert "ZeroDivisionError" in printed
     assert "2 of 3 jobs failed: many/0, many/1" in err
     assert "job 2: seed=2" in out
     assert "seed 0 fails" in Path("many/0/train.log").read_text()
@@ -440,13 +440,13 @@ def test_overviews_fit_a_screen(argv: list[str], capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 40
     assert all(len(line) <= 100 and "…" not in line for line in lines)
-    said = "\n".join(lines)
+    text = "\n".join(lines)
     expected: Collection[str] = ["train", "list", "predict", "test", "report", "figures", "papers"]
     if argv == ["list"]:
         expected = choices()
     elif argv == ["train", "--help"]:
         expected = choices().keys() - {"assess", "hydra/sweeper"}
-    assert all(f"\n  {name} " in said for name in expected)
+    assert all(f"\n  {name} " in text for name in expected)
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["-h", "data=digits"], ["data=digits", "--help"]])
@@ -523,14 +523,14 @@ def test_help_and_cfg_do_not_import_pytorch(tmp_path: Path) -> None:
         "atexit.register(lambda: print('heavy:', sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
     )
     began = time.monotonic()
-    for argv, said in [
+    for argv, expected in [
         (["--help"], "the feature extractor"),
         (["--cfg", "job", "--resolve"], "name: dann-from_scratch-printed_to_handwritten"),
     ]:
         answer = _train(*argv, cwd=tmp_path, PYTHONPATH=str(tmp_path))
         assert answer.returncode == 0, answer.stderr
         assert answer.stderr == "heavy: []\n"
-        assert said in answer.stdout
+        assert expected in answer.stdout
     assert time.monotonic() - began < 30
     assert {file.name for file in tmp_path.iterdir()} <= {"sitecustomize.py", "__pycache__"}
 
@@ -594,6 +594,6 @@ def test_tl_lab_is_completed(
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setattr(sys, "argv", ["/usr/bin/tl-lab"])
     tl_lab_main(["-sc", "query=bash"])
-    said = set(capsys.readouterr().out.split())
-    assert expected <= said
-    assert not said or expected
+    offered = set(capsys.readouterr().out.split())
+    assert expected <= offered
+    assert not offered or expected

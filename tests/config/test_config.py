@@ -133,7 +133,7 @@ def test_a_right_node_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"widht": 3}, "part.widht: Thing has no option 'widht'; did you mean 'width'?"),
         ({"width": "???"}, "part.width must be given"),
@@ -148,8 +148,8 @@ def test_a_right_node_passes() -> None:
         ({"inner": {"_target_": f"{__name__}.Thing"}}, "part.inner lacks 'width', which Thing requires"),
     ],
 )
-def test_a_wrong_value_is_one_sentence(values: dict[str, Any], said: str) -> None:
-    assert config.check(_thing(**values)) == [said]
+def test_a_wrong_value_is_one_sentence(values: dict[str, Any], message: str) -> None:
+    assert config.check(_thing(**values)) == [message]
 
 
 def test_classes_that_do_not_exist() -> None:
@@ -165,8 +165,8 @@ def test_a_missing_dependency_is_not_reported_as_a_misspelt_module(
     (tmp_path / "lacking.py").write_text("import nowhere_to_be_found\n")
     (tmp_path / "broken.py").write_text("value = 1 / 0\n")
     (tmp_path / "whole.py").write_text("class Mine: ...\n")
-    said = [config.check({"part": {"_target_": name}})[0] for name in ("lacking.Mine", "broken.Mine", "whole.Mien")]
-    assert said == [
+    messages = [config.check({"part": {"_target_": name}})[0] for name in ("lacking.Mine", "broken.Mine", "whole.Mien")]
+    assert messages == [
         "part._target_: 'lacking.Mine' cannot be imported: lacking needs nowhere_to_be_found, which is not installed",
         "part._target_: 'broken.Mine' cannot be imported (ZeroDivisionError: division by zero)",
         "part._target_: 'whole.Mien' does not exist; did you mean 'Mine'?",
@@ -182,10 +182,10 @@ def test_missing_required_arguments_are_reported() -> None:
 
 def test_plain_values_are_checked_too() -> None:
     wrong = {"seed": "x", "threads": 0, "update": {"accumulate": 2}, "evaluate": "first"}
-    said = config.check(wrong)
-    assert len(said) == 4
-    assert any("did you mean 'accumulate_batches'?" in text for text in said)
-    assert "threads: 0 is not a whole number from 1 to 1024" in said
+    messages = config.check(wrong)
+    assert len(messages) == 4
+    assert any("did you mean 'accumulate_batches'?" in text for text in messages)
+    assert "threads: 0 is not a whole number from 1 to 1024" in messages
 
 
 def test_all_mistakes_are_reported_at_once_and_none_twice() -> None:
@@ -257,7 +257,7 @@ def test_arguments_that_the_run_provides_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "expected"),
     [
         ("~optimizer._target_", "optimizer does not name a class: optimizer._target_ is missing"),
         ("optimizer._target_=null", "optimizer._target_: 'None' does not exist"),
@@ -270,9 +270,9 @@ def test_arguments_that_the_run_provides_exist() -> None:
         ("~strategy.layers._target_", "is not LayerPolicy"),
     ],
 )
-def test_hydras_directives_are_refused_in_one_sentence(override: str, said: str) -> None:
+def test_hydras_directives_are_refused_in_one_sentence(override: str, expected: str) -> None:
     (mistake,) = config.check(config.compose([override]))
-    assert said in mistake
+    assert expected in mistake
     assert "\n" not in mistake
 
 

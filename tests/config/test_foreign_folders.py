@@ -313,8 +313,8 @@ def test_no_resolver_runs_on_foreign_text(base: Path, monkeypatch: pytest.Monkey
             way(run)
     (run / "config.yaml").write_text((base / "right" / "config.yaml").read_text())
     _resume(run)  # the right configuration, whose results lack what a report needs
-    said = "".join(capsys.readouterr())
-    assert "secret word" not in said + "".join(file.read_text() for file in run.rglob("*.json"))
+    printed = "".join(capsys.readouterr())
+    assert "secret word" not in printed + "".join(file.read_text() for file in run.rglob("*.json"))
 
 
 def test_overrides_of_a_foreign_sweep_call_no_resolver(base: Path) -> None:

@@ -37,6 +37,6 @@ def test_continued_comments_belong_to_their_option() -> None:
 
 
 def test_every_group_is_reported() -> None:
-    said = group_comments()
-    assert {group for group in choices() if "/" not in group} <= set(said)
-    assert said["backbone"].startswith("the feature extractor")
+    comments = group_comments()
+    assert {group for group in choices() if "/" not in group} <= set(comments)
+    assert comments["backbone"].startswith("the feature extractor")

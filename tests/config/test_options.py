@@ -238,10 +238,10 @@ def test_generated_mistakes_are_one_sentence_each() -> None:
     assert len(mistakes) >= 1000
     assert len({name for _, name, _ in mistakes}) >= 100
     for target, name, value in mistakes:
-        (said,) = check({"part": {"_target_": target, name: value}}, {"part": taken_by(target).needed})
-        assert said.startswith(f"part.{name}"), said
-        assert " is not " in said
-        assert "\n" not in said
+        (message,) = check({"part": {"_target_": target, name: value}}, {"part": taken_by(target).needed})
+        assert message.startswith(f"part.{name}"), message
+        assert " is not " in message
+        assert "\n" not in message
 
 
 def test_plain_options_with_a_wrong_value() -> None:
@@ -252,8 +252,8 @@ def test_plain_options_with_a_wrong_value() -> None:
             content: Any = {name: value}
             for parent in reversed(parents):
                 content = {parent: content}
-            (said,) = check(content)
-            assert said.startswith(f"{where}: "), said
+            (message,) = check(content)
+            assert message.startswith(f"{where}: "), message
             count += 1
     assert count >= 200
 
@@ -270,7 +270,7 @@ def test_plain_options_with_a_wrong_value() -> None:
 )
 def test_options_that_the_run_sets_are_not_silently_accepted(option: str) -> None:
     found = check(compose(["data=digits", f"+{option}=1"]))
-    assert any(said.startswith(f"{option} is filled in by the run") for said in found)
+    assert any(message.startswith(f"{option} is filled in by the run") for message in found)
 
 
 def commands(count: int, seed: int) -> list[tuple[list[str], str]]:
@@ -294,7 +294,7 @@ def _as_argument(value: Any) -> str:
 def ends_in_a_sentence(arguments: list[str], option: str, folder: Path) -> bool:
     """Whether the program refuses arguments with exit code 1 and one sentence that names the option."""
     start = Start(*arguments, f"hydra.run.dir={folder / 'run'}", output=folder / "said.txt", cwd=folder)
-    code, lines = start.wait(), start.said.strip().splitlines()
+    code, lines = start.wait(), start.printed.strip().splitlines()
     return code == 1 and len(lines) == 1 and option in lines[0]
 
 

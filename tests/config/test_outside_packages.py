@@ -177,12 +177,12 @@ def test_an_installed_package_is_listed_trained_swept_and_predicts(site: Path, t
     with _installed(site):
         listed = command("list", "backbone", "--plain", cwd=tmp_path)
         swept = command("train", *sweep, cwd=tmp_path)
-        said = command("predict", "sweep/0", "images", cwd=tmp_path)
+        result = command("predict", "sweep/0", "images", cwd=tmp_path)
     assert "backbone\tpooled\tOne convolution, averaged over the image" in listed.stdout, listed.stderr
     assert swept.returncode == 0, swept.stderr
     with (tmp_path / "sweep" / "results.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["completed", "completed"]
-    assert said.returncode == 0, said.stderr
+    assert result.returncode == 0, result.stderr
     refused = command("predict", "sweep/0", "images", cwd=tmp_path)
     assert refused.returncode == 1
     assert "names 'outside_package.pooled.Pooled'" in refused.stderr

@@ -84,10 +84,10 @@ def test_duplicates_are_reported_and_stated(stream):
     if stream:
         pair, data, prefix = data, BlobStream(pairs=True), "task1/"
         data.read_tasks = lambda: _tasks(data, pair)
-    said = f"3 of 30 samples of {prefix}target/test are also in {prefix}source/train"
-    with pytest.warns(UserWarning, match=said):
+    message = f"3 of 30 samples of {prefix}target/test are also in {prefix}source/train"
+    with pytest.warns(UserWarning, match=message):
         data.load()
-    assert data.facts()["duplicates"].startswith(said)
+    assert data.facts()["duplicates"].startswith(message)
 
 
 def _tasks(stream, pair):

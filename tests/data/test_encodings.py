@@ -52,11 +52,13 @@ def written(root: Path, kind: type, text: str, encoding: str = "utf-8") -> Path:
 def test_published_texts_in_another_encoding_are_refused_with_the_place(kind: type, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         kind(root=str(written(tmp_path, kind, "café", "latin-1"))).read()
-    said = str(caught.value)
-    path = next(path for path in (tmp_path / kind.place / name for name in FILES[kind]) if said.startswith(str(path)))
+    message = str(caught.value)
+    path = next(
+        path for path in (tmp_path / kind.place / name for name in FILES[kind]) if message.startswith(str(path))
+    )
     byte = path.read_bytes().index(b"\xe9")
-    assert said.startswith(f"{path} is not in the encoding utf-8 (byte {byte} is 0xe9, ")
-    assert said.endswith("): save it in utf-8")
+    assert message.startswith(f"{path} is not in the encoding utf-8 (byte {byte} is 0xe9, ")
+    assert message.endswith("): save it in utf-8")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
@@ -83,8 +85,8 @@ def test_a_mark_or_zeros_tell_utf_16_from_other_encodings(tmp_path: Path) -> Non
     for encoding, found in {"utf-16": "utf-16", "utf-16-le": "utf-16-le", "utf-16-be": "utf-16-be"}.items():
         path.write_bytes(text.encode(encoding))
         for given in ("utf-8", "latin-1"):
-            said = rf"is in the encoding {found}, not {given}: set data\.encoding \({found}\)"
-            with pytest.raises(UserError, match=said):
+            message = rf"is in the encoding {found}, not {given}: set data\.encoding \({found}\)"
+            with pytest.raises(UserError, match=message):
                 read_table(path, given)
         assert read_table(path, found)["review"].tolist() == ["a good film"]
     path.write_bytes(text.encode())
@@ -129,10 +131,10 @@ def _empty(path: Path) -> Path:
 def test_a_table_without_rows_is_refused(ending: str, lazy: bool, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
     path = _empty(tmp_path / f"t.{ending}")
-    said = rf"t\.{ending} has no rows"
-    with pytest.raises(UserError, match=said):
+    message = rf"t\.{ending} has no rows"
+    with pytest.raises(UserError, match=message):
         TextTable(path=str(path), lazy=lazy).read()
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         Table(path=str(path)).read()
 
 
@@ -149,8 +151,8 @@ def test_published_files_without_rows_are_refused(tmp_path: Path) -> None:
 def test_a_wrong_column_is_answered_with_the_near_name_and_all_columns(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("review,stars,country\ngood,1,x\n")
-    said = r"no column 'reviw'; did you mean 'review'\? Its columns are review, stars, country$"
-    with pytest.raises(UserError, match=said):
+    message = r"no column 'reviw'; did you mean 'review'\? Its columns are review, stars, country$"
+    with pytest.raises(UserError, match=message):
         TextTable(path=str(path), text_column="reviw", label_column="stars").read()
     with pytest.raises(UserError, match=r"no column 'zzz'; valid: country, review, stars$"):
         TextTable(path=str(path), text_column="review", label_column="zzz").read()

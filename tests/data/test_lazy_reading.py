@@ -23,7 +23,7 @@ from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.data.sets.text_table import TextTable
 from tl_lab.data.waiting import Waiting, advised_workers
 from tl_lab.errors import UserError
-from tl_lab.run.reporting import _time_line, waited
+from tl_lab.run.reporting import _time_line, data_wait
 
 _WORDS = ("good", "bad", "film", "plot", "very")
 _TOKENS = TokenSpec(len(_WORDS) + 2, 12, tokeniser=Words(_WORDS))
@@ -97,8 +97,8 @@ def test_batches_read_as_needed_are_those_from_memory(kind, images, recordings, 
     assert all(_same(*pair) for pair in pairs)
     assert lazy.waiting.share is not None
     assert memory.waiting.share is not None
-    assert list(waited(lazy)) == ["data_wait"]
-    assert waited(memory) == {}
+    assert list(data_wait(lazy)) == ["data_wait"]
+    assert data_wait(memory) == {}
 
 
 def test_augmented_batches_are_the_same_by_any_number_of_workers_and_after_a_resume(images: Path) -> None:
@@ -220,12 +220,12 @@ def test_as_many_workers_are_advised_as_read_while_training_computes(share, work
 
 def test_the_share_is_reported_with_what_to_do() -> None:
     waiting = Waiting()
-    assert waiting.said(2, 8) == ""
+    assert waiting.report(2, 8) == ""
     waiting.seconds, waiting.of_seconds = 61.0, 100.0
-    assert waiting.said(2, 16) == "data-bound: training waited for data 61 % of its time; try data.workers=6"
-    assert waiting.said(2, 2).endswith("61 % of its time; there are already as many workers as cores (2)")
+    assert waiting.report(2, 16) == "data-bound: training waited for data 61 % of its time; try data.workers=6"
+    assert waiting.report(2, 2).endswith("61 % of its time; there are already as many workers as cores (2)")
     waiting.seconds = 3.0
-    assert waiting.said(2, 16) == "data-bound: training waited for data 3 % of its time"
+    assert waiting.report(2, 16) == "data-bound: training waited for data 3 % of its time"
 
 
 def test_strings_in_one_piece_of_memory_read_like_a_list() -> None:

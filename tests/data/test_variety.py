@@ -17,7 +17,7 @@ from tl_lab.problems import MultiLabel, Regression, SingleLabel
 
 
 @pytest.mark.parametrize(
-    ("problem", "y", "said"),
+    ("problem", "y", "expected"),
     [
         (SingleLabel(["a", "b"]), torch.tensor([1, 1, 1]), "the class 'b'"),
         (SingleLabel(["a", "b"]), torch.tensor([1, 0, 1]), None),
@@ -27,8 +27,8 @@ from tl_lab.problems import MultiLabel, Regression, SingleLabel
         (Regression(["a", "b"]), torch.tensor([[0.5, 1.0], [0.5, 2.0]]), None),
     ],
 )
-def test_labels_that_are_all_the_same_are_named(problem, y, said) -> None:
-    assert problem.alike(y) == said
+def test_labels_that_are_all_the_same_are_named(problem, y, expected) -> None:
+    assert problem.alike(y) == expected
 
 
 def only(samples: Samples, label: int) -> Samples:

@@ -164,8 +164,8 @@ def test_a_stored_run_predicts_with_the_targets_statistics(tmp_path):
     data = PrintedToHandwritten(seed=0, **sizes)
     test = data.read()["target/test"]
     model = load(tmp_path / "run")
-    said = model.predict(test.x)
-    right = sum(label == str(int(y)) for label, y in zip(said.labels, test.y, strict=True))
+    predicted = model.predict(test.x)
+    right = sum(label == str(int(y)) for label, y in zip(predicted.labels, test.y, strict=True))
     assert metrics["test/target/acc"] == pytest.approx(right / 1500, abs=1e-6)
     model.network.use("source")
-    assert not torch.equal(model.predict(test.x).probabilities, said.probabilities)
+    assert not torch.equal(model.predict(test.x).probabilities, predicted.probabilities)

@@ -129,8 +129,9 @@ def test_it_trains_and_each_domain_has_its_encoder():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"pretrain": 1.0}, "pretrain"), ({"dropout": 1.0}, "dropout"), ({"hidden": [0]}, "hidden")]
+    ("options", "message"),
+    [({"pretrain": 1.0}, "pretrain"), ({"dropout": 1.0}, "dropout"), ({"hidden": [0]}, "hidden")],
 )
-def test_wrong_options_are_named(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(UserError, match=message):
         ADDA(**options)

@@ -71,7 +71,7 @@ def test_norms_grow_in_training(kind):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"kind": "soft"}, "kind"),
         ({"step": 0.0}, "step"),
@@ -80,6 +80,6 @@ def test_norms_grow_in_training(kind):
         ({"entropy_weight": -1.0}, "entropy_weight"),
     ],
 )
-def test_wrong_options_are_named(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(UserError, match=message):
         AFN(**options)

@@ -101,8 +101,8 @@ def test_the_effective_sample_size_is_printed_beside_the_numbers():
     adaptation.weights = torch.tensor([1.0, 2.0, 3.0])
     assert adaptation.facts()["effective sample size"] == "2.6 of 3"  # 36 / 14
     options = {"estimator": "kmm", "compare": "inputs", "clip": 10.0, "exponent": 0.5}
-    told = ImportanceWeighting(**options).facts()["importance weights"]
-    assert told == "kmm on inputs, ratio at most 10, to the power of 0.5"
+    fact = ImportanceWeighting(**options).facts()["importance weights"]
+    assert fact == "kmm on inputs, ratio at most 10, to the power of 0.5"
 
 
 def test_the_task_loss_is_the_weighted_mean_and_its_effective_share_is_logged():

@@ -95,8 +95,8 @@ def test_it_trains_and_the_first_classifier_predicts():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"generator_steps": 0}, "generator_steps"), ({"weight": -1.0}, "weight")]
+    ("options", "message"), [({"generator_steps": 0}, "generator_steps"), ({"weight": -1.0}, "weight")]
 )
-def test_wrong_options_are_named(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(UserError, match=message):
         MCD(**options)

@@ -46,12 +46,12 @@ def test_the_encoder_gets_minus_lambda_times_the_adversarys_gradient():
     method.build(network())
     draw = torch.Generator().manual_seed(1)
     x, t = (torch.randn(n, 5, generator=draw).requires_grad_() for n in (4, 3))
-    said = torch.randn(4, 3, generator=draw), torch.randn(3, 3, generator=draw)
+    outputs = torch.randn(4, 3, generator=draw), torch.randn(3, 3, generator=draw)
     for progress in (0.0, 0.1, 0.5):
-        found = method.adapt(DomainOutput(x, said[0]), DomainOutput(t, said[1]), Update(progress))
+        found = method.adapt(DomainOutput(x, outputs[0]), DomainOutput(t, outputs[1]), Update(progress))
         got = torch.autograd.grad(found.terms["mdd_loss"], [x, t, *method.adversarial_head.parameters()])
         plain = 0.7 * margin_disparity(
-            method.adversarial_head(x), said[0].argmax(1), method.adversarial_head(t), said[1].argmax(1), 2.0
+            method.adversarial_head(x), outputs[0].argmax(1), method.adversarial_head(t), outputs[1].argmax(1), 2.0
         )
         expected = torch.autograd.grad(plain, [x, t, *method.adversarial_head.parameters()])
         strength = 0.1 * (2 / (1 + np.exp(-10 * progress)) - 1)
@@ -102,7 +102,7 @@ def test_it_trains_and_the_adversary_agrees_with_the_head_on_the_source():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"margin": 0.0}, "margin"),
         ({"weight": -1.0}, "weight"),
@@ -111,6 +111,6 @@ def test_it_trains_and_the_adversary_agrees_with_the_head_on_the_source():
         ({"batch_norm": "both"}, "batch_norm"),
     ],
 )
-def test_wrong_options_are_named(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(UserError, match=message):
         MDD(**options)

@@ -139,7 +139,7 @@ def test_it_trains_and_logs_the_share_of_used_samples():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"threshold": 1.1}, "threshold"),
         ({"teacher_momentum": 1.0}, "teacher_momentum"),
@@ -147,8 +147,8 @@ def test_it_trains_and_logs_the_share_of_used_samples():
         ({"weight": -1.0}, "weight"),
     ],
 )
-def test_wrong_options_are_named(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(UserError, match=message):
         SelfTraining(**options)
 
 

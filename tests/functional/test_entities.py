@@ -28,8 +28,8 @@ def test_spans_of_tags(tags: str, expected: list) -> None:
 
 def test_a_span_is_correct_if_its_kind_and_both_ends_are() -> None:
     true = [["B-a", "I-a", "O", "B-b"], ["B-a", "O"]]
-    said = [["B-a", "I-a", "O", "B-a"], ["B-a", "I-a"]]  # one right, one of another kind, one too long
-    right, given, wanted = count_entities(said, true)
+    predicted = [["B-a", "I-a", "O", "B-a"], ["B-a", "I-a"]]  # one right, one of another kind, one too long
+    right, given, wanted = count_entities(predicted, true)
     assert (dict(right), dict(given), dict(wanted)) == ({"a": 1}, {"a": 3}, {"a": 2, "b": 1})
     assert precision_recall_f1(1, 3, 3) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
     assert precision_recall_f1(1, 2, 4) == pytest.approx((0.5, 0.25, 1 / 3))

@@ -120,9 +120,9 @@ def _run(main: Callable[[list[str]], None], root: Path, name: str, run: Run) -> 
 
 def run_all(main: Callable[[list[str]], None], root: Path, jobs: int, names: list[str]) -> dict[str, Any]:
     """Run them, ``jobs`` at a time; return exit code and seconds of each."""
-    waiting, running, told = list(names), dict[int, tuple[str, float]](), dict[str, Any]()
+    waiting, running, outcomes = list(names), dict[int, tuple[str, float]](), dict[str, Any]()
     while waiting or running:
-        ready = [name for name in waiting if RUNS[name].after is None or RUNS[name].after in told]
+        ready = [name for name in waiting if RUNS[name].after is None or RUNS[name].after in outcomes]
         while ready and len(running) < jobs:
             name = ready.pop(0)
             waiting.remove(name)
@@ -139,9 +139,9 @@ def run_all(main: Callable[[list[str]], None], root: Path, jobs: int, names: lis
         if pid in running:
             name, began = running.pop(pid)
             code, seconds = os.waitstatus_to_exitcode(status), round(time.monotonic() - began, 1)
-            told[name] = {"code": code, "seconds": seconds}
+            outcomes[name] = {"code": code, "seconds": seconds}
             print(f"{name}: {seconds} s" + ("" if code == 0 else f", exit code {code}"), flush=True)
-    return told
+    return outcomes
 
 
 def main() -> None:

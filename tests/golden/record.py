@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(bool(failed))
     stored = json.loads(options.record.read_text())["runs"]
     names = [name for name in names if name in stored or options.only]
-    return _said({name: stored.get(name, {}) for name in names}, run(ROOT, names, options.jobs))
+    return _print_differences({name: stored.get(name, {}) for name in names}, run(ROOT, names, options.jobs))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,7 +127,7 @@ def _recorded(work: Path, root: Path, name: str, code: int) -> dict[str, Any]:
     return digest_sweep(folder) if RUNS[name].kind == "sweep" else digest(folder, RUNS[name].kind == "killed")
 
 
-def _said(before: dict[str, Any], after: dict[str, Any]) -> int:
+def _print_differences(before: dict[str, Any], after: dict[str, Any]) -> int:
     """Print each difference; return the exit code."""
     differing = 0
     for name in after:

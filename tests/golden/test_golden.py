@@ -57,20 +57,20 @@ def _fork(work: Path, environment: dict[str, str], argv: list[str]) -> None:
 
 @pytest.mark.slow
 def test_equal_runs_are_equal(compared):
-    code, said = compared()
-    assert code == 0, said
-    assert "2 of 2 runs equal to the last bit" in said
+    code, printed = compared()
+    assert code == 0, printed
+    assert "2 of 2 runs equal to the last bit" in printed
 
 
 @pytest.mark.slow
 def test_another_seed_is_found_in_weights_metrics_and_hashes(compared, monkeypatch):
     monkeypatch.setenv("GOLDEN_OVERRIDES", "seed=7")
-    code, said = compared()
+    code, printed = compared()
     assert code == 1
     for name in NAMES:
         for part in ("metrics.val", "hashes.data_hash", "tables.metrics.csv", "checkpoints.last.values"):
-            assert f"{name}: {part}" in said
-    assert "0 of 2 runs equal to the last bit" in said
+            assert f"{name}: {part}" in printed
+    assert "0 of 2 runs equal to the last bit" in printed
 
 
 @pytest.mark.slow
@@ -81,14 +81,14 @@ def test_a_rename_is_distinguished_from_a_change_of_numbers(recorded):
     weights = renamed["checkpoints"]["last"]
     old = weights["names"][0]
     weights["names"][0] = "elsewhere.weight"
-    (said,) = compare(before, renamed)
-    assert said.startswith("checkpoints.last.names: 1 tensors renamed, their numbers the same")
-    assert old in said
+    (difference,) = compare(before, renamed)
+    assert difference.startswith("checkpoints.last.names: 1 tensors renamed, their numbers the same")
+    assert old in difference
     changed = copy.deepcopy(before)
     changed["checkpoints"]["last"]["values"][0][2] = "0" * 64
-    (said,) = compare(before, changed)
-    assert said == f"checkpoints.last.values: 1 of {len(weights['names'])} tensors differ in their numbers: {old}"
+    (difference,) = compare(before, changed)
+    assert difference == f"checkpoints.last.values: 1 of {len(weights['names'])} tensors differ in their numbers: {old}"
     changed = copy.deepcopy(before)
     changed["metrics"]["test/target/acc"] += 2**-52
-    (said,) = compare(before, changed)
-    assert said.startswith("metrics.test/target/acc: ")
+    (difference,) = compare(before, changed)
+    assert difference.startswith("metrics.test/target/acc: ")

@@ -36,7 +36,7 @@ def copied(name: str, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("run", "given", "said"),
+    ("run", "given", "stem"),
     [
         ("supervised", [], "supervised"),
         ("dann", [], "dann"),
@@ -44,10 +44,10 @@ def copied(name: str, tmp_path: Path) -> Path:
         ("ewc", ["--task", "3"], "ewc_task3"),
     ],
 )
-def test_a_stored_run_predicts_what_it_predicted(run, given, said, tmp_path):
+def test_a_stored_run_predicts_what_it_predicted(run, given, stem, tmp_path):
     ended = command("predict", STORED / run, STORED / "images", "--output", "out.csv", *given, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    then, now = rows(STORED / "predictions" / f"{said}.csv"), rows(tmp_path / "out.csv")
+    then, now = rows(STORED / "predictions" / f"{stem}.csv"), rows(tmp_path / "out.csv")
     assert len(then) == 20
     assert [(row["input"], row["label"]) for row in now] == [(row["input"], row["label"]) for row in then]
     for old, new in zip(then, now, strict=True):  # written with four digits
@@ -103,6 +103,6 @@ def test_a_stored_stream_is_loaded_with_a_task():
 
     digits = load_digits()
     images = torch.as_tensor(digits.images[-20:][::-1].copy(), dtype=torch.float32).unsqueeze(1) * 15 / 255
-    said = [row["label"] for row in rows(STORED / "predictions" / "ewc_task3.csv")]
-    assert list(model.predict(images).labels) == said
-    assert len(set(said)) == 2
+    labels = [row["label"] for row in rows(STORED / "predictions" / "ewc_task3.csv")]
+    assert list(model.predict(images).labels) == labels
+    assert len(set(labels)) == 2

@@ -33,7 +33,7 @@ def test_gradual_unfreezing_starts_with_only_the_head():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"trainable": "some"}, "'all', 'none'"),
         ({"trainable": -1}, ">= 0"),
@@ -42,8 +42,8 @@ def test_gradual_unfreezing_starts_with_only_the_head():
         ({"unfreeze_every": 0}, "at least 1"),
     ],
 )
-def test_wrong_options_are_refused(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
         LayerPolicy(**options)
 
 

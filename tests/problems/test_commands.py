@@ -91,10 +91,10 @@ def test_predict_writes_numbers_in_their_units(runs, images, tmp_path):
 
 def test_a_loaded_model_gives_values_without_confidence(runs):
     model = load(runs["digits_value"])
-    said = model.predict(handwritten_digits()[0][:5])
-    assert said.values.shape == (5, 1)
-    assert said.confidence is None
-    assert said.probabilities is None
+    predicted = model.predict(handwritten_digits()[0][:5])
+    assert predicted.values.shape == (5, 1)
+    assert predicted.confidence is None
+    assert predicted.probabilities is None
 
 
 def test_a_run_is_reproduced_to_the_last_bit(runs, tmp_path, capsys):
@@ -129,7 +129,7 @@ def test_a_sweep_reports_the_main_metric(data, heading, tmp_path):
 
 
 def test_options_that_do_not_apply_to_a_problem_are_refused_in_one_sentence(capsys, tmp_path):
-    for overrides, told in (
+    for overrides, message in (
         (["data=digits_value", "strategy.label_smoothing=0.1"], "does not apply to regression data"),
         (["data=digits_value", "strategy.class_weights=balanced"], "does not apply to regression data"),
         (["data=printed_to_handwritten_value", "domain_adaptation=cdan"], "cdan supports single-label problems"),
@@ -139,9 +139,9 @@ def test_options_that_do_not_apply_to_a_problem_are_refused_in_one_sentence(caps
     ):
         with pytest.raises(SystemExit):
             main([*overrides, "logger=none", f"hydra.run.dir={tmp_path / 'refused'}"])
-        said = capsys.readouterr().err.strip().splitlines()
-        assert len([line for line in said if line.startswith("tl_lab: ")]) == 1, said
-        assert told in said[-1]
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len([line for line in lines if line.startswith("tl_lab: ")]) == 1, lines
+        assert message in lines[-1]
         shutil.rmtree(tmp_path / "refused", ignore_errors=True)
 
 
@@ -210,8 +210,8 @@ def test_adapted_models_predict_handwritten_images(pairs, images, tmp_path):
     assert [len(rows[problem]) for problem in MAIN] == [30, 30]
     assert list(rows["properties"][0]) == ["input", "label", "confidence", *(f"p({name})" for name in PROPERTIES)]
     assert list(rows["value"][0]) == ["input", "value"]
-    said = [float(row["value"]) for row in rows["value"]]
-    assert max(said) - min(said) > 0.5
+    values = [float(row["value"]) for row in rows["value"]]
+    assert max(values) - min(values) > 0.5
 
 
 def test_a_sweep_over_adaptations_ranks_them_by_the_main_metric_of_the_target(tmp_path):

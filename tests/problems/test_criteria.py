@@ -57,14 +57,14 @@ def test_balanced_cross_entropy_upweights_rare_classes():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"class_weights": "balanced"}, "strategy.class_weights=balanced does not apply to regression data"),
         ({"label_smoothing": 0.1}, "strategy.label_smoothing=0.1 does not apply to regression data"),
     ],
 )
-def test_options_of_classifiers_are_refused_for_numbers(options, told):
-    with pytest.raises(UserError, match=told):
+def test_options_of_classifiers_are_refused_for_numbers(options, message):
+    with pytest.raises(UserError, match=message):
         Regression(["value"]).criterion(torch.zeros(3, 1), **options)
 
 

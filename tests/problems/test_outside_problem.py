@@ -19,7 +19,7 @@ from tl_lab.problems import ALL, PROBLEMS, MultiLabel, Regression, Sequence, Sev
 from tl_lab.results import kinds
 from tl_lab.results.folder.files import read_results
 from tl_lab.results.kinds import Kind, Scores, learn, register, written
-from tl_lab.results.names import format_metric, heading, leading_metric, less_is_better, units_said
+from tl_lab.results.names import describe_units, format_metric, heading, leading_metric, less_is_better
 
 PACKAGE = Path(tl_lab.__file__).parent
 
@@ -175,10 +175,10 @@ def test_reports_display_it_without_its_package(outside: tuple[Path, Path], tmp_
     forget()
     assert format_metric("test/events_off", 1.23456) == "1.235"  # not yet known
     tl_lab_main(["report", str(outside[1]), "--output", str(tmp_path), "--no-figures"])
-    said = (tmp_path / "summary.md").read_text()
+    text = (tmp_path / "summary.md").read_text()
     assert "visits_lab.visits" not in sys.modules
-    assert "events explained %" in said
-    assert "Errors in events a day." in said
+    assert "events explained %" in text
+    assert "Errors in events a day." in text
     value = read_results(outside[1])["metrics"]["test/events_off"]
     assert format_metric("test/events_off", value) == f"{value:.2f}"
     assert leading_metric(["test/loss", "test/events_off", "test/explained_events"]) == "explained_events"
@@ -256,7 +256,7 @@ def test_a_file_adds_metrics_but_changes_none() -> None:
         assert set(kinds._READ) - {"counts"} == {"rain"}
         assert (heading("test/drops"), format_metric("drops", 2.345)) == ("test drops of rain", "2.3")
         assert heading("test/acc") == "test accuracy %"
-        assert units_said(["test/drops"]) == "In drops."
+        assert describe_units(["test/drops"]) == "In drops."
     finally:
         kinds._READ.pop("rain", None)
         kinds._merged.cache_clear()

@@ -134,7 +134,7 @@ def test_perfect_outputs_have_the_best_scores(made):
 
 
 @pytest.mark.parametrize(
-    ("problem", "y", "told"),
+    ("problem", "y", "message"),
     [
         (SingleLabel(["a", "b"]), torch.tensor([0, 2]), "labels from 0 to 2, but the head has 2 classes"),
         (SingleLabel(["a", "b"]), torch.tensor([0.0, 1.0]), "give one class per sample"),
@@ -144,6 +144,6 @@ def test_perfect_outputs_have_the_best_scores(made):
         (Regression(["v"]), torch.tensor([1.0]), "give 1 numbers per sample"),
     ],
 )
-def test_wrong_labels_are_refused_by_the_name_of_their_set(problem, y, told):
-    with pytest.raises(UserError, match=f"'train'.*{told}|{told}.*'train'"):
+def test_wrong_labels_are_refused_by_the_name_of_their_set(problem, y, message):
+    with pytest.raises(UserError, match=f"'train'.*{message}|{message}.*'train'"):
         problem.check("train", y)

@@ -60,15 +60,15 @@ def test_predictions_name_the_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("y", "said"),
+    ("y", "message"),
     [
         (torch.tensor([[5, 0]]), "has tags outside the known 5, or no tags"),
         (torch.tensor([[0, 1], [PADDING, PADDING]]), "sample 2 of the set 'train' has no word"),
         (torch.tensor([0, 1]), "give one tag per word"),
     ],
 )
-def test_invalid_tags_are_refused(y: torch.Tensor, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_invalid_tags_are_refused(y: torch.Tensor, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         Sequence(TAGS).check("train", y)
     assert Sequence(TAGS).alike(torch.tensor([[0, 0], [0, PADDING]])) == "the tag 'O'"
     assert Sequence(TAGS).alike(Y) is None

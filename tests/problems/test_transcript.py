@@ -61,15 +61,15 @@ def test_a_head_predicts_blank_after_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("y", "said"),
+    ("y", "message"),
     [
         (torch.tensor([[2, -100], [-100, -100]]), "sample 2 of the set 'train' has an empty transcript"),
         (torch.tensor([[8]]), "letters outside the known 7"),
         (torch.tensor([1.0]), "give letters as whole numbers"),
     ],
 )
-def test_invalid_labels_are_refused(y: torch.Tensor, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_invalid_labels_are_refused(y: torch.Tensor, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         PROBLEM.check("train", y)
     with pytest.raises(UserError, match=r"label_smoothing=0\.1 does not apply to transcript data"):
         PROBLEM.criterion(None, label_smoothing=0.1)

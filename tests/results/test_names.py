@@ -61,7 +61,7 @@ def test_values_are_written_in_their_unit():
     assert format_metric("val/loss", None) == format_metric("val/loss", math.inf) == "-"
 
 
-def test_details_are_what_is_said_of_one_task_beside_its_accuracy():
+def test_details_are_what_is_reported_of_one_task_beside_its_accuracy():
     details = ["test/task1/f1_macro", "val/task12/loss", "test/task1/target/balanced_acc", "val/task1/within_task_acc"]
     assert all(map(is_detail, details))
     others = [

@@ -27,8 +27,8 @@ def _faults(keep: bool) -> tuple[str, float]:
     done = subprocess.run(
         [sys.executable, "-c", _FAULTS.format(keep=keep)], capture_output=True, text=True, check=True, env={}
     )
-    said, share = done.stdout.split()
-    return said, float(share)
+    accepted, share = done.stdout.split()
+    return accepted, float(share)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have other allocators")
@@ -36,8 +36,8 @@ def test_a_tensor_of_the_same_size_takes_the_same_memory() -> None:
     huge = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if resource.getpagesize() != 4096 or (huge.exists() and "[always]" in huge.read_text()):
         pytest.skip("counts pages of 4096 bytes, and this system has larger ones")
-    said, share = _faults(keep=True)
-    if said == "False":
+    accepted, share = _faults(keep=True)
+    if accepted == "False":
         pytest.skip("this C library cannot be told")
     assert share < 0.1
     assert _faults(keep=False)[1] > 0.5  # else there is nothing to keep, and the test shows nothing

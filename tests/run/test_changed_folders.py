@@ -39,23 +39,23 @@ def _copy(finished: Path, folder: Path, **changed: Any) -> Path:
     return folder
 
 
-def _said_by_load(folder: Path) -> list[str]:
-    with warnings.catch_warnings(record=True) as said:
+def _warnings_of_load(folder: Path) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tl_lab.load(folder)
-    return [str(one.message) for one in said if "config.yaml" in str(one.message)]
+    return [str(one.message) for one in caught if "config.yaml" in str(one.message)]
 
 
 def test_a_configuration_that_was_edited_is_reported_when_a_model_is_loaded(finished: Path, tmp_path: Path) -> None:
-    assert _said_by_load(finished) == []
-    assert _said_by_load(_copy(finished, tmp_path / "renamed", name="another name")) == []
+    assert _warnings_of_load(finished) == []
+    assert _warnings_of_load(_copy(finished, tmp_path / "renamed", name="another name")) == []
     edited = _copy(finished, tmp_path / "edited", backbone__activation="tanh")
-    (said,) = _said_by_load(edited)
+    (message,) = _warnings_of_load(edited)
     before = read_results(edited)["config_hash"][:10]
-    assert said.startswith(f"{edited / 'config.yaml'} was edited since the run started (its hash was {before}, now ")
-    assert said.endswith("): predictions may differ from those of the run")
+    assert message.startswith(f"{edited / 'config.yaml'} was edited since the run started (its hash was {before}, now ")
+    assert message.endswith("): predictions may differ from those of the run")
     (edited / "results.json").unlink()
-    assert _said_by_load(edited) == []
+    assert _warnings_of_load(edited) == []
 
 
 def test_a_run_that_is_being_lengthened_was_not_edited(finished: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_folder_that_is_deleted_during_the_run(
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (
             ["trainer.devices=-1"],
@@ -104,8 +104,8 @@ def test_a_folder_that_is_deleted_during_the_run(
         (["data.batch_size=1", "backbone.batch_norm=true"], "batch-norm cannot normalise a training batch of one"),
     ],
 )
-def test_settings_that_fail_within_a_run(given: list[str], said: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=said) as refused:
+def test_settings_that_fail_within_a_run(given: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message) as refused:
         run_in(tmp_path / "run", *SMALL, *given)
     assert "\n" not in str(refused.value)
     assert read_results(tmp_path / "run")["status"] == "failed"

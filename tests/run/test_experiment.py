@@ -141,9 +141,9 @@ def test_a_trained_model_loads_and_predicts_as_it_was_tested(finished, tmp_path)
 
     model = load(finished)
     x = handwritten_digits()[0]
-    said = model.predict(x)
-    assert len(said.labels) == len(x)
-    torch.testing.assert_close(said.probabilities.sum(1), torch.ones(len(x)))
+    predicted = model.predict(x)
+    assert len(predicted.labels) == len(x)
+    torch.testing.assert_close(predicted.probabilities.sum(1), torch.ones(len(x)))
     from tl_lab.data.sets.printed_to_handwritten import PrintedToHandwritten
 
     data = PrintedToHandwritten(source_count=400, source_test_count=100, target_test_count=1500, seed=0)
@@ -198,22 +198,22 @@ def test_vectors_are_predicted_as_they_were_tested(of_vectors, tmp_path):
     right = [data.class_names.index(label) == y for label, y in zip(table["label"], test.y.tolist(), strict=True)]
     reported = json.loads((of_vectors / "results.json").read_text())["metrics"]["test/target/acc"]
     assert sum(right) / len(right) == pytest.approx(reported, abs=1e-6)
-    said = load(of_vectors).predict(test.x)
-    assert table["label"].tolist() == said.labels
+    predicted = load(of_vectors).predict(test.x)
+    assert table["label"].tolist() == predicted.labels
     assert (of_vectors / "figures" / "decision_boundary.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a,b,c\n1,2,3\n", "has 3 columns; give the 2 values of each vector"),
         ("a,b\n1,2\n1,nan\n", "NaN or infinity in row 2"),
         ("a,b\n1,two\n", "not a number"),
     ],
 )
-def test_tables_that_fit_no_vector_are_refused(of_vectors, tmp_path, text, said):
+def test_tables_that_fit_no_vector_are_refused(of_vectors, tmp_path, text, message):
     (tmp_path / "points.csv").write_text(text)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         predict_to_csv(of_vectors, tmp_path / "points.csv", tmp_path / "out.csv")
 
 
@@ -241,14 +241,14 @@ def test_a_run_starts_from_the_backbone_of_another(finished, tmp_path, capsys):
         learned = name.replace(".running_", ".target_running_")  # those of the domain adapted to
         assert torch.equal(first[learned], second[name])
     fine = ["strategy=fine_tuning"]  # from scratch would leave the weights aside
-    said = refused(capsys, tmp_path / "other", "backbone=mlp", f"init_from={finished}", *fine)
-    assert "differs from that of this run" in said
+    message = refused(capsys, tmp_path / "other", "backbone=mlp", f"init_from={finished}", *fine)
+    assert "differs from that of this run" in message
 
 
 def test_dann_without_a_target_is_refused_before_data_is_read(capsys, tmp_path):
-    said = refused(capsys, tmp_path / "run", "data=digits", "domain_adaptation=dann")
-    assert "domain_adaptation=dann needs a target domain" in said
-    assert "data=printed_to_handwritten" in said
+    message = refused(capsys, tmp_path / "run", "data=digits", "domain_adaptation=dann")
+    assert "domain_adaptation=dann needs a target domain" in message
+    assert "data=printed_to_handwritten" in message
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["status"] == "failed"
     assert "target domain" in results["error"]
@@ -261,7 +261,7 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("optimizer.lr=fast", "is not a number"),
         ("optimizer.lr=1e25", "diverged"),
@@ -290,10 +290,10 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
         ("update.gradient_clip_norm=0", "above 0"),
     ],
 )
-def test_mistakes_end_in_one_sentence(override, said, capsys, tmp_path):
+def test_mistakes_end_in_one_sentence(override, message, capsys, tmp_path):
     if override == "trainer=gpu" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    assert said in refused(capsys, tmp_path / "run", override)
+    assert message in refused(capsys, tmp_path / "run", override)
 
 
 @pytest.mark.parametrize("mode", ["offline", "online"])
@@ -402,8 +402,8 @@ def test_a_full_disk_is_reported_and_damages_nothing(tmp_path):
         (disk / "earlier").write_bytes(bytes(2**20))
         ended = Start(*SMALL, f"hydra.run.dir={disk / 'run'}", output=tmp_path / "output.txt")
         assert ended.wait(200) == 1
-        (said,) = (line for line in ended.errors.splitlines() if line.startswith("tl_lab: "))
-        assert "no space left on device" in said
+        (message,) = (line for line in ended.errors.splitlines() if line.startswith("tl_lab: "))
+        assert "no space left on device" in message
         results = json.loads((disk / "run" / "results.json").read_text())
         assert results["status"] == "failed"
         assert "no space left" in results["error"]
@@ -436,9 +436,9 @@ def test_a_damaged_checkpoint_is_named(finished, tmp_path, capsys):
     last.write_bytes(last.read_bytes()[:5000])
     with pytest.raises(SystemExit):
         main([f"resume={folder}"])
-    said = capsys.readouterr().err
-    assert "last.ckpt" in said
-    assert "damaged" in said
+    message = capsys.readouterr().err
+    assert "last.ckpt" in message
+    assert "damaged" in message
     assert last.stat().st_size == 5000
 
 

@@ -21,8 +21,8 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return contents(tl_lab.run([*SMALL, f"hydra.run.dir={tmp_path_factory.mktemp('unbroken') / 'run'}"]).folder)
 
 
-@pytest.mark.parametrize(("writes", "said"), [(4, "best.ckpt"), (7, "last.ckpt"), (10, "results.json")])
-def test_a_disk_that_fills_up(writes: int, said: str, unbroken: dict, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(("writes", "name"), [(4, "best.ckpt"), (7, "last.ckpt"), (10, "results.json")])
+def test_a_disk_that_fills_up(writes: int, name: str, unbroken: dict, tmp_path: Path, monkeypatch) -> None:
     left, flush = writes, os.fsync
 
     def full(file: int) -> None:
@@ -35,7 +35,7 @@ def test_a_disk_that_fills_up(writes: int, said: str, unbroken: dict, tmp_path: 
     folder = tmp_path / "run"
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(UserError, match=rf"Cannot write \S*{said}: no space left on device; .*free some space"):
+        with pytest.raises(UserError, match=rf"Cannot write \S*{name}: no space left on device; .*free some space"):
             tl_lab.run([*SMALL, f"hydra.run.dir={folder}"])
     assert left < 0
     assert [path for path in folder.rglob(".*") if path.name != ".hydra"] == []  # no half a file

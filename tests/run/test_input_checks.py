@@ -55,15 +55,15 @@ def test_a_modality_that_a_backbone_does_not_take_is_refused_before_data_are_rea
         return
     with pytest.raises(UserError) as refused:
         build(Plan.of(cfg))  # no data lie anywhere
-    said = str(refused.value)
-    assert any(f"takes {one}" in said for one in takes)
+    message = str(refused.value)
+    assert any(f"takes {one}" in message for one in takes)
     valid = [name for name in choices("backbone")["backbone"] if kind in TAKES[name]]
-    assert f"are {kind}; valid: {', '.join(f'backbone={name}' for name in sorted(valid))}" in said
-    assert "\n" not in said
+    assert f"are {kind}; valid: {', '.join(f'backbone={name}' for name in sorted(valid))}" in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["data=digits", "backbone=conv4", "backbone.in_channels=4"], "images of 4 channels, but the data have 1"),
         (["data=moons", "backbone=mlp", "backbone.in_channels=3"], "vectors of length 3, but the data have length 2"),
@@ -71,8 +71,8 @@ def test_a_modality_that_a_backbone_does_not_take_is_refused_before_data_are_rea
         (["data=digits", "backbone=mlp", "backbone.input_size=[1,1]"], "the data are images of 8x8 pixels"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused_once_the_data_are_read(overrides, said):
-    with pytest.raises(UserError, match=said):
+def test_shapes_that_do_not_fit_are_refused_once_the_data_are_read(overrides, message):
+    with pytest.raises(UserError, match=message):
         build(Plan.of(compose(["domain_adaptation=none", *overrides])))
 
 
@@ -106,8 +106,8 @@ def test_words_and_frames_are_learned_or_refused(data, backbone, problem):
             passed.add(strategy)
         except UserError as refused:
             refusals[strategy] = str(refused)
-    for said in refusals.values():
-        assert re.fullmatch(r"strategy=\w+ (supports .* problems|needs data with).*; valid: .*", said)
+    for message in refusals.values():
+        assert re.fullmatch(r"strategy=\w+ (supports .* problems|needs data with).*; valid: .*", message)
     assert passed == LEARN_PLACES | ({"zero_shot"} if problem == "transcript" else set())
 
 

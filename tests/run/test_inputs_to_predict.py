@@ -41,10 +41,10 @@ def test_all_bad_files_are_named_at_once_as_in_training(tmp_path):
         write(tmp_path / name, 10)
     for name in ("a/2.png", "b/4.png"):
         (tmp_path / name).write_text("no image")
-    said = r"2 of 5 images .*: a/2\.png \(not an image\), b/4\.png \(not an image\); remove or replace them, or "
-    with pytest.raises(UserError, match=said + r"skip such images \(--skip-unreadable; "):
+    message = r"2 of 5 images .*: a/2\.png \(not an image\), b/4\.png \(not an image\); remove or replace them, or "
+    with pytest.raises(UserError, match=message + r"skip such images \(--skip-unreadable; "):
         read(tmp_path)
-    with pytest.raises(UserError, match=said + r"set data\.unreadable=skip"):
+    with pytest.raises(UserError, match=message + r"set data\.unreadable=skip"):
         ImageFolder(root=str(tmp_path)).load()
     with pytest.warns(UserWarning, match=r"skipped: 2 of 5 images"):
         names, x = read(tmp_path, skip=True)
@@ -121,7 +121,7 @@ def test_whole_numbers_of_every_size_are_pixels(kind):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "message"),
     [
         (None, "an input of type NoneType cannot be predicted: give paths, images or arrays"),
         ([None], "an input of type NoneType cannot be predicted"),
@@ -139,8 +139,8 @@ def test_whole_numbers_of_every_size_are_pixels(kind):
         (np.zeros(()), r"not of shape \(\)"),
     ],
 )
-def test_what_is_no_image_is_refused_by_its_type(inputs, said):
-    with pytest.raises(UserError, match=said):
+def test_what_is_no_image_is_refused_by_its_type(inputs, message):
+    with pytest.raises(UserError, match=message):
         read(inputs)
 
 
@@ -158,14 +158,14 @@ def test_a_generator_of_images_is_read_as_a_list():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a,b\n1,2\n1,2,3\n", r"row 2 has more cells than the header"),
         ("a,b, a\n1,2,3\n", r"several columns called 'a': rename them"),
         ("a,b\n", "has no rows below its header"),
     ],
 )
-def test_tables_to_predict_have_one_cell_below_each_name(text, said, tmp_path):
+def test_tables_to_predict_have_one_cell_below_each_name(text, message, tmp_path):
     (tmp_path / "table.csv").write_text(text)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         rows_of(tmp_path / "table.csv")

@@ -38,13 +38,13 @@ def test_a_run_in_a_notebook_gives_results_history_and_model(finished) -> None:
 
 
 def test_a_mistake_in_a_notebook_is_an_exception(tmp_path: Path) -> None:
-    for overrides, said in (
+    for overrides, message in (
         (["data=digit"], "digits"),
         (["-m", "seed=0,1"], "use the command line"),
         (["data=digits", "trainer.max_epochs=0", f"hydra.run.dir={tmp_path / 'run'}"], "max_epochs"),
         ("data=digits", "takes a list"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             tl_lab.run(overrides)
 
 

@@ -78,30 +78,30 @@ def test_which_loggers_a_configuration_names(overrides: list[str], mode: str, na
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["logger=[csv]", "+logger.csv.nme=x"], "logger.csv.nme: CSVLogger has no option 'nme'; did you mean 'name'?"),
         (["logger=none", "+logger.foo=1"], "logger has no key 'foo'"),
         (["logger=none", OWN, "+logger.mine.level=high"], 'logger.mine.level: "high" is not a whole number'),
     ],
 )
-def test_mistakes_in_loggers(overrides: list[str], said: str) -> None:
+def test_mistakes_in_loggers(overrides: list[str], message: str) -> None:
     (mistake,) = check(compose([*SMALL, *overrides]))
-    assert mistake.startswith(said)
+    assert mistake.startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         ("Lacking", "logger=mine needs a package that is not installed: No module named 'nowhere'"),
         ("Unreachable", "logger=mine cannot start (no answer from https://example.org): leave it out"),
         ("Path", "logger.mine is a PosixPath, not a logger of Lightning"),
     ],
 )
-def test_loggers_that_cannot_be_built(target: str, said: str, tmp_path: Path) -> None:
+def test_loggers_that_cannot_be_built(target: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         make_loggers(plan("logger=none", f"+logger.mine._target_={__name__}.{target}"), tmp_path, None)
-    assert str(refused.value) == said
+    assert str(refused.value) == message
 
 
 def test_loggers_get_the_runs_folder_its_name_and_its_configuration(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_every_logger_gets_what_metrics_csv_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"save_dir": "{there}/elsewhere"}, "write to '.*elsewhere.*', outside the run's folder"),
         ({"name": "../.."}, "write to '.*', outside the run's folder"),
@@ -135,13 +135,13 @@ def test_every_logger_gets_what_metrics_csv_holds(tmp_path: Path) -> None:
     ],
 )
 def test_the_loggers_of_a_stored_configuration_write_into_its_folder(
-    options: dict[str, str], said: str, tmp_path: Path
+    options: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     given = {key: value.format(there=tmp_path, run=run) for key, value in options.items()}
     node = {"_target_": "pytorch_lightning.loggers.CSVLogger", **given}
     with foreign(run / "config.yaml"):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             _check_place("csv", node, run)
         _check_place("csv", {**node, "save_dir": str(run / "here"), "name": "", "version": "0"}, run)
 

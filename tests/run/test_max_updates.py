@@ -95,7 +95,7 @@ def test_a_number_of_updates_takes_the_place_of_epochs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (
             ["trainer.max_updates=7", "trainer.max_epochs=3"],
@@ -106,9 +106,9 @@ def test_a_number_of_updates_takes_the_place_of_epochs() -> None:
         (["data=split_digits", "trainer.max_updates=7"], r"max_updates=7 does not suit a stream"),
     ],
 )
-def test_two_lengths_none_or_one_that_does_not_suit_are_refused(overrides: list[str], said: str) -> None:
+def test_two_lengths_none_or_one_that_does_not_suit_are_refused(overrides: list[str], message: str) -> None:
     strategy = ["strategy=ewc"] if "data=split_digits" in overrides else ["data=digits"]
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         check_protocol(Plan.of(compose([*strategy, *overrides])))
 
 

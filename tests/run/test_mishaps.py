@@ -20,7 +20,7 @@ def raised(function) -> BaseException:
 
 
 @pytest.mark.parametrize(
-    ("cause", "said"),
+    ("cause", "message"),
     [
         (lambda: nn.Linear(10**9, 10**9), "there is not enough memory"),
         (lambda: torch.empty(2**62, dtype=torch.float64), "there is not enough memory"),
@@ -32,10 +32,10 @@ def raised(function) -> BaseException:
         (lambda: nn.Conv2d(1, 1, 5)(torch.zeros(1, 1, 3, 3)), "the images are too small for the backbone"),
     ],
 )
-def test_what_a_library_raises_is_explained(cause, said):
+def test_what_a_library_raises_is_explained(cause, message):
     found = explained(raised(cause))
     assert isinstance(found, UserError)
-    assert str(found).startswith(said)
+    assert str(found).startswith(message)
     assert "\n" not in str(found)
 
 

@@ -13,15 +13,15 @@ PROPERTIES = ["data=printed_to_handwritten_properties", "domain_adaptation=none"
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         ([*PROPERTIES, "validator=snd"], "validator=snd supports single-label problems, and data="),
         (["data=digits", "backbone=mlp", "validator=[entropy]"], "validator=entropy needs two domains, and data="),
     ],
 )
-def test_a_validator_that_is_named_and_means_nothing_is_refused(overrides: list[str], said: str) -> None:
+def test_a_validator_that_is_named_and_means_nothing_is_refused(overrides: list[str], message: str) -> None:
     plan = Plan.of(compose(overrides))
     check_pairing(plan)  # as if it were the default
-    with pytest.raises(UserError, match=said.replace("[", r"\[")):
+    with pytest.raises(UserError, match=message.replace("[", r"\[")):
         check_pairing(replace(plan, overrides=overrides))
     check_pairing(replace(plan, overrides=overrides, resumes=True))

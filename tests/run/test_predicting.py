@@ -88,7 +88,7 @@ def test_images_of_several_sizes_are_one_list(model: TrainedModel, x: torch.Tens
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (np.zeros((3, 6, 6), np.uint8), r"one image of 3 channels or 3 grey images: give it the shape \(1, 3, 6, 6\)"),
         (np.zeros((2, 6, 6, 4), np.uint8), r"\(B, C, H, W\) or \(B, H, W, C\) of 1 or 3 channels, not of shape"),
@@ -102,8 +102,8 @@ def test_images_of_several_sizes_are_one_list(model: TrainedModel, x: torch.Tens
         (["nowhere.png", "nowhere2.png"], r"nowhere\.png \(no such file\)"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_predicted_is_refused_in_one_sentence(model: TrainedModel, given: object, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_what_cannot_be_predicted_is_refused_in_one_sentence(model: TrainedModel, given: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         model.predict(given)
 
 

@@ -115,15 +115,15 @@ def test_a_run_that_is_resumed_keeps_its_rate_and_its_identity(found: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["optimizer.lr=0.1"], r"chooses the learning rate, and optimizer\.lr=0\.1 sets it"),
         (["trainer=ddp_cpu"], r"runs in one process"),
         (["strategy=zero_shot", "data=office_caltech10", "domain_adaptation=none"], r"trains nothing"),
     ],
 )
-def test_what_has_no_rate_to_find_is_refused(overrides: list[str], said: str) -> None:
+def test_what_has_no_rate_to_find_is_refused(overrides: list[str], message: str) -> None:
     plan = Plan.of(compose([*overrides, "update.lr_find=true"]))
     object.__setattr__(plan, "overrides", overrides)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         check_rate_finding(plan)

@@ -23,8 +23,8 @@ def first(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 def test_a_run_again_is_equal_to_the_last_bit(first, tmp_path, capfd):
     __main__.main(["reproduce", str(first), "--output", str(tmp_path / "again")])
-    said = capfd.readouterr().out
-    assert "equal to the last bit" in said
+    printed = capfd.readouterr().out
+    assert "equal to the last bit" in printed
     assert (tmp_path / "again" / "metrics.csv").read_text() == (first / "metrics.csv").read_text()
     old, new = (json.loads((run / "results.json").read_text()) for run in (first, tmp_path / "again"))
     assert old["metrics"] == new["metrics"]
@@ -66,7 +66,7 @@ def test_the_last_bit_of_a_metric_counts(first, tmp_path):
     assert not found.equal
     assert len(found.differences) == 1
     assert found.differences[0].startswith("test/acc: ")
-    assert "versions, device, threads, code and data are the same" in found.said()
+    assert "versions, device, threads, code and data are the same" in found.report()
 
 
 def test_what_only_one_run_has_logged_is_reported(first, tmp_path):
@@ -85,7 +85,7 @@ def test_what_may_explain_a_difference_is_named(first, tmp_path):
     found = compare_runs(first, _changed(first, tmp_path, change))
     assert found.differences == ["test/acc: only in the first run"]
     assert [text.partition(":")[0] for text in found.circumstances] == ["data", "device", "torch"]
-    assert "device: cpu and an abacus" in found.said()
+    assert "device: cpu and an abacus" in found.report()
 
 
 def test_the_update_at_which_curves_part_is_named(first, tmp_path):
@@ -94,9 +94,9 @@ def test_the_update_at_which_curves_part_is_named(first, tmp_path):
     step = lines[1].split(",")[1]
     lines[1] = ",".join([*lines[1].split(",")[:2], *("9.5" if cell else "" for cell in lines[1].split(",")[2:])])
     (other / "metrics.csv").write_text("\n".join(lines) + "\n")
-    (said,) = compare_runs(first, other).differences
-    assert f"first at update {step}: " in said
-    assert said.endswith(" and 9.5")
+    (difference,) = compare_runs(first, other).differences
+    assert f"first at update {step}: " in difference
+    assert difference.endswith(" and 9.5")
 
 
 def test_a_difference_is_exit_code_1(first, tmp_path, monkeypatch, capsys):

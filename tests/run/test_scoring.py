@@ -86,7 +86,7 @@ def test_findings_that_are_not_known_are_not_scored(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("names", "table", "said"),
+    ("names", "table", "message"),
     [
         (["a/1.png", "bb/2.png"], None, "'bb' is not a class of the run; did you mean"),
         (["1.png"], None, "no sub-folders: give one for each class, such as 'a'"),
@@ -95,7 +95,7 @@ def test_findings_that_are_not_known_are_not_scored(tmp_path: Path, monkeypatch:
     ],
 )
 def test_wrong_labels_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], table: str | None, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], table: str | None, message: str
 ) -> None:
     trained(monkeypatch, SingleLabel(["a", "b", "c"]))
     images(tmp_path / "new", names)
@@ -103,5 +103,5 @@ def test_wrong_labels_are_refused(
     if table is not None:
         place = tmp_path / "new" / "table.csv"
         place.write_text(table)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         scoring.score(tmp_path, place)

@@ -103,7 +103,7 @@ def test_a_run_killed_in_or_at_the_end_of_an_epoch(epoch, batch, shards, unbroke
         output=tmp_path / "killed.txt",
         prepare=lambda: _dies_in_epoch(epoch, batch),
     )
-    assert start.wait() == -signal.SIGKILL, start.said
+    assert start.wait() == -signal.SIGKILL, start.printed
     assert run_with_kills(folder, _overrides(shards), []) == 0
     assert differing(unbroken, contents(folder)) == []
 

@@ -91,7 +91,7 @@ def test_a_run_killed_while_its_cache_is_written(name: str, files: Path, unbroke
     start = Start(
         *given, f"hydra.run.dir={folder}", output=tmp_path / "killed.txt", prepare=lambda: _dies_at_rows(name)
     )
-    assert start.wait() == -signal.SIGKILL, start.said
+    assert start.wait() == -signal.SIGKILL, start.printed
     assert len([*(tmp_path / "cache").glob("*.part")]) == 1
     assert run_with_kills(folder, given, []) == 0
     assert differing(contents(unbroken), contents(folder)) == []
@@ -101,7 +101,7 @@ def test_a_run_killed_while_its_cache_is_written(name: str, files: Path, unbroke
 def test_a_run_killed_within_an_epoch(files: Path, unbroken: Path, tmp_path: Path) -> None:
     folder, given = tmp_path / "killed", _overrides(files)
     start = Start(*given, f"hydra.run.dir={folder}", output=tmp_path / "killed.txt", prepare=lambda: _dies_at_update(2))
-    assert start.wait() == -signal.SIGKILL, start.said
+    assert start.wait() == -signal.SIGKILL, start.printed
     assert run_with_kills(folder, given, []) == 0
     assert differing(contents(unbroken), contents(folder)) == []
 

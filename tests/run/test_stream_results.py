@@ -97,8 +97,8 @@ def test_the_model_of_a_class_incremental_stream_tells_all_classes_apart(tmp_pat
     x, y = handwritten_digits()
     model = load(folder)
     assert model.class_names == [str(digit) for digit in range(10)]
-    said = model.predict(x)
-    right = np.mean([label == str(int(digit)) for label, digit in zip(said.labels, y, strict=True)])
+    predicted = model.predict(x)
+    right = np.mean([label == str(int(digit)) for label, digit in zip(predicted.labels, y, strict=True)])
     assert abs(right - results["metrics"]["test/acc"]) < 0.1  # on all images, those of training included
 
 
@@ -109,9 +109,9 @@ def test_of_heads_of_their_own_one_is_named(tmp_path):
     model = load(folder, task=3)
     assert model.class_names == ["4", "5"]
     own = (y == 4) | (y == 5)
-    said = model.predict(x[own])
-    assert set(said.labels) == {"4", "5"}
-    assert np.mean([label == str(int(digit)) for label, digit in zip(said.labels, y[own], strict=True)]) > 0.9
+    predicted = model.predict(x[own])
+    assert set(predicted.labels) == {"4", "5"}
+    assert np.mean([label == str(int(digit)) for label, digit in zip(predicted.labels, y[own], strict=True)]) > 0.9
     with pytest.raises(UserError, match=r"trained on 5 tasks with one head each.*task=1 to 5$"):
         load(folder)
     with pytest.raises(UserError, match="task=1 to 5, not 6"):

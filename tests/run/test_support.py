@@ -154,7 +154,7 @@ def test_the_command_writes_label_confidence_and_nearest_example(
     assert rows["nearest_support"].tolist() == answers.nearest
     np.testing.assert_allclose(rows["confidence"], answers.confidence, atol=5e-5)
     capsys.readouterr()
-    for wrong, said in (
+    for wrong, message in (
         (["predict", str(prototypical), str(queries)], "has no classes of its own: give a few examples"),
         ([*words[:3], "--reject-below", "0.5"], "requires --support"),
         ([*words[:4], str(tmp_path / "nowhere")], "there is no folder or file"),
@@ -162,18 +162,18 @@ def test_the_command_writes_label_confidence_and_nearest_example(
     ):
         with pytest.raises(SystemExit):
             main(wrong)
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("made", "message"),
     [
         (["a/1.png"], "at least two classes, not 1 (a)"),
         (["a/1.png", "b/notes.txt"], "contains no images"),
         (["1.png", "2.png"], "has no folders of classes"),
     ],
 )
-def test_a_wrong_support_is_reported(made: list[str], said: str, prototypical: Path, tmp_path: Path) -> None:
+def test_a_wrong_support_is_reported(made: list[str], message: str, prototypical: Path, tmp_path: Path) -> None:
     for name in made:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         if name.endswith(".png"):
@@ -182,7 +182,7 @@ def test_a_wrong_support_is_reported(made: list[str], said: str, prototypical: P
             (tmp_path / name).write_text("")
     with pytest.raises(UserError) as refused:
         load(prototypical).with_support(tmp_path)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_more_ways_of_a_wrong_support(prototypical: Path, tmp_path: Path) -> None:

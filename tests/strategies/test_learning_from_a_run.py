@@ -56,8 +56,8 @@ def test_the_objective_is_hintons(teacher: Path, tmp_path: Path, monkeypatch) ->
     )
     assert results["status"] == "completed"
     batch, outputs, term, answers = seen[0]
-    told = answers[batch.index].double().numpy() / 3
-    q = np.exp(told) / np.exp(told).sum(1, keepdims=True)
+    logits = answers[batch.index].double().numpy() / 3
+    q = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     z = outputs.double().numpy() / 3
     log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
     assert term == pytest.approx(0.75 * 9 * -(q * log_p).sum(1).mean(), rel=1e-5)
@@ -74,8 +74,8 @@ def test_answers_are_those_of_predict(teacher: Path) -> None:
     )
     model.prepare(data)
     images = data.raw["train"].x[:20]
-    told = load_classifier(teacher).predict(images, logits=True).logits
-    torch.testing.assert_close(model._answers[:20], told)
+    logits = load_classifier(teacher).predict(images, logits=True).logits
+    torch.testing.assert_close(model._answers[:20], logits)
 
 
 def test_features_come_near_to_the_teachers(teacher: Path) -> None:

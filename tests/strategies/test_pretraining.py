@@ -108,7 +108,7 @@ def test_following_texts_are_distinguished_from_others(encoders) -> None:
     ids = backbone.spec.fit(["a b c", "c b", "a", "b a c c"])
     whose, follows = draw_seconds(4, _draw(3))
     assert ((whose == torch.arange(4)) == follows).all()
-    pairs, told, scored = task.with_seconds(ids, _draw(3))
+    pairs, labels, scored = task.with_seconds(ids, _draw(3))
     a, b, c = (int(backbone.spec.fit([word])["ids"][0, 0]) for word in "abc")
     firsts, seconds = [[a, b], [c], [a], [b, a]], [[c], [b], [], [c, c]]
     for i, row in enumerate(pairs["ids"].tolist()):
@@ -116,7 +116,7 @@ def test_following_texts_are_distinguished_from_others(encoders) -> None:
         assert row[: len(expected)] == expected
         assert pairs["mask"][i].sum() == len(expected)
         assert pairs["types"][i].sum() == len(seconds[int(whose[i])])
-    assert torch.equal(told, follows)
+    assert torch.equal(labels, follows)
     assert scored.tolist() == [i != 2 and int(whose[i]) != 2 for i in range(4)]
     found = task(Seen(ids, lambda: ids, _draw(3)))
     torch.testing.assert_close(found["loss"], found["masked_loss"] + found["next_sentence_loss"])
@@ -285,8 +285,8 @@ def test_a_stretch_of_each_spectrogram_is_hidden() -> None:
 
 def test_turns_are_learned_without_labels_and_a_probe_scores_the_features() -> None:
     data, model = make(Pretraining, data=Blobs(batch_size=20))
-    told, losses = model.note, []
-    model.note = lambda quantities: (losses.append(float(quantities["rotation_loss"].detach())), told(quantities))
+    note, losses = model.note, []
+    model.note = lambda quantities: (losses.append(float(quantities["rotation_loss"].detach())), note(quantities))
     fit(data, model, epochs=12)
     assert losses[0] == pytest.approx(math.log(4), abs=0.5)
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])

@@ -105,15 +105,15 @@ def test_templates_are_filled_in_one_pass():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("Label: {label}", r"lacks the placeholder \{text\}"),
         ("{text}", r"lacks the placeholder \{label\}"),
         ("{text} {label}!", "does not end with its only"),
     ],
 )
-def test_templates_without_their_places_are_refused(text, said):
-    with pytest.raises(UserError, match=said):
+def test_templates_without_their_places_are_refused(text, message):
+    with pytest.raises(UserError, match=message):
         template_of(text)
 
 
@@ -167,14 +167,14 @@ def test_a_run_states_the_mean_and_the_spread_of_its_prompts(folder, tmp_path, c
     assert results["metrics"]["test/acc"] == pytest.approx(accuracies.mean().item())
     assert results["metrics"]["test/spread_acc"] == pytest.approx(accuracies.std().item())
     assert results["metrics"]["test/most_acc"] == accuracies.max().item()
-    said = " ".join(capsys.readouterr().out.split())
-    assert "3 prompts (1 template x 3 draws of 1 x 1 order) for 8 texts: 24 questions" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "3 prompts (1 template x 3 draws of 1 x 1 order) for 8 texts: 24 questions" in printed
     scale, acc = results["scale"], results["metrics"]["test/acc"]
     assert scale["parameters"] == sum(p.numel() for p in HFCausal(name=str(folder)).parameters())
     assert scale["acc"] == pytest.approx(acc)
     assert scale["low"] < acc < scale["high"]
     assert scale["low"] <= scale["chance"] <= scale["high"]  # of a random model
-    assert f"At {scale['parameters']:,} parameters: absent at this scale: accuracy {acc:.1%}" in said
+    assert f"At {scale['parameters']:,} parameters: absent at this scale: accuracy {acc:.1%}" in printed
     with pytest.raises(UserError, match="prompted a language model"):
         tl_lab.load(tmp_path / "run")
 
@@ -206,9 +206,10 @@ def test_demonstrations_that_do_not_fit_are_left_out(folder, tmp_path, capsys):
     results = ask(tmp_path / "long", folder, "strategy.shots=6", "strategy.draws=1", "data.test_count=2")
     (prompt,) = results["prompts"]
     assert prompt["shots"] < 6
-    said = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
     assert (
-        f"{6 - prompt['shots']} demonstrations of 1 prompts were left out: the model reads at most 512 tokens" in said
+        f"{6 - prompt['shots']} demonstrations of 1 prompts were left out: the model reads at most 512 tokens"
+        in printed
     )
 
 

@@ -28,15 +28,15 @@ def test_classes_are_found_by_name_and_by_a_map():
 
 
 @pytest.mark.parametrize(
-    ("names", "label_map", "said"),
+    ("names", "label_map", "message"),
     [
         (["cat"], {"cat": ["tabi cat"]}, "no class .* is called 'tabi cat'; did you mean 'tabby cat'"),
         (["cat", "tabby"], {"cat": ["tabby"]}, "'tabby' belongs to both 'cat' and 'tabby'"),
         (["car", "bus"], {}, "set strategy.label_map"),
     ],
 )
-def test_an_invalid_label_map_is_refused(names, label_map, said):
-    with pytest.raises(UserError, match=said):
+def test_an_invalid_label_map_is_refused(names, label_map, message):
+    with pytest.raises(UserError, match=message):
         label_groups(names, KNOWN, label_map)
 
 

@@ -102,7 +102,9 @@ class Stub:
         (self.folder / "results.json").write_text('{"schema": 1, "status": "completed"}')
         return {"value": 1.0}
 
-    def settle(self, told: dict[str, Any], failure: str | None, seconds: float, ended: bool = False) -> dict[str, Any]:
+    def settle(
+        self, message: dict[str, Any], failure: str | None, seconds: float, ended: bool = False
+    ) -> dict[str, Any]:
         return settle(self.folder, failure, seconds, None, ended)
 
 
@@ -150,9 +152,9 @@ def test_a_start_does_not_write_to_a_folder_in_use(tmp_path: Path, monkeypatch: 
             pass
         second = Child(lambda tell: _start(["data=digits", "logger=none", "figures=false", "hydra.run.dir=run"]))
         outcome(second)
-        code, said = second.value
+        code, errors = second.value
         second.close()
-    assert (code, "another process is working in 'run': wait until it has ended" in said) == (1, True)
+    assert (code, "another process is working in 'run': wait until it has ended" in errors) == (1, True)
     assert list((tmp_path / "run").iterdir()) == []  # not even Hydra's record of the overrides
 
 
@@ -170,8 +172,8 @@ def test_a_second_start_changes_nothing_in_the_folder_of_the_first(
     for more in (["trainer.max_epochs=9"], []):
         second = Child(lambda tell, more=more: _start(["resume=run", *more]))
         outcome(second)
-        code, said = second.value
-        assert (code, "another process is working in 'run': wait until it has ended" in said) == (1, True)
+        code, errors = second.value
+        assert (code, "another process is working in 'run': wait until it has ended" in errors) == (1, True)
         assert before == {name: (tmp_path / "run" / name).read_bytes() for name in before}
         second.close()
     (tmp_path / "go").touch()
@@ -197,12 +199,12 @@ def _start(argv: list[str], tell: Any = None) -> tuple[int, str]:
         fit(*given)
 
     experiment._fit = waiting
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
         try:
             main(argv)
         except SystemExit as end:
-            return int(end.code or 0), said.getvalue()
-    return 0, said.getvalue()
+            return int(end.code or 0), errors.getvalue()
+    return 0, errors.getvalue()
 
 
 def _try(folder: Path) -> str:

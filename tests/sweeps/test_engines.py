@@ -75,9 +75,9 @@ def test_optuna_maximises_a_validation_metric_and_tolerates_failures(
     search = ["hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "optimizer.lr=choice(1e-4,0.01,1e25)"]
     folder = tmp_path / "sweep"
     assert sweep(folder, *search, "hydra.sweeper.n_trials=3", "trainer.max_epochs=5", "sweep.objective=val/loss") == 1
-    said = capsys.readouterr().out
-    assert "(3 of 3 done, 1 failed)" in said
-    assert "test/" not in said.split("setting")[0]  # of a trial its objective is shown
+    printed = capsys.readouterr().out
+    assert "(3 of 3 done, 1 failed)" in printed
+    assert "test/" not in printed.split("setting")[0]  # of a trial its objective is shown
     runs = {float(OmegaConf.load(run / "config.yaml").optimizer.lr): results(run) for run in folder.glob("[0-9]")}
     assert runs[1e25]["status"] == "failed"
     for lr in (1e-4, 0.01):
@@ -96,13 +96,13 @@ def test_optuna_maximises_a_validation_metric_and_tolerates_failures(
 
 @optuna
 def test_test_metrics_are_not_used_for_selection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for override, said in {
+    for override, message in {
         "sweep.objective=test/acc": ": test metrics cannot be used for selection",
         "sweep.objective=oracle/target/acc": ": test metrics cannot be used for selection",
         "hydra.sweeper.direction=minimize": "objectives are always maximised",
     }.items():
         assert sweep(tmp_path, "hydra/sweeper=optuna", "optimizer.lr=interval(1e-4,1e-2)", override) == 1
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert sweep(tmp_path, "search=domain_adaptation/dann", "seed=0,1") == 1
     assert "add hydra/sweeper=optuna" in capsys.readouterr().err
     assert list(tmp_path.glob("*")) == []
@@ -115,7 +115,7 @@ def test_every_method_gets_the_same_number_of_trials(tmp_path: Path, capsys: pyt
     own = ["optimizer.lr=tag(log,interval(1e-3,1e-1))", "seed=0,1", "hydra.launcher.jobs=2"]
     folder = tmp_path / "sweep"
     assert sweep(folder, *search, *own) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     trials = [OmegaConf.load(folder / "trials" / str(n) / "config.yaml") for n in range(6)]
     assert [trial.optimizer._target_.rpartition(".")[2] for trial in trials] == ["Adam"] * 3 + ["SGD"] * 3
     assert {trial.seed for trial in trials} == {100}
@@ -134,13 +134,13 @@ def test_every_method_gets_the_same_number_of_trials(tmp_path: Path, capsys: pyt
     assert [(row.n, row.setting.split()[0]) for row in paired.itertuples()] == [(2, "optimizer=sgd")]
     splits = {OmegaConf.load(file).data.seed for file in folder.rglob("config.yaml") if file.parent.name.isdigit()}
     assert splits == {100}  # one split of the data: what chooses in trials is no test sample of the final runs
-    assert f"({chosen})" in said
+    assert f"({chosen})" in printed
     assert sweep(folder, *search, *own, "sweep.resume=true") == 0
     assert capsys.readouterr().out.count("  kept  (") == 10
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["domain_adaptation=none"], "compares the choices of domain_adaptation: list them"),
         (["domain_adaptation=none,dann", "seed=0,100"], "trial_seed=100 is among the seeds that are reported"),
@@ -149,10 +149,10 @@ def test_every_method_gets_the_same_number_of_trials(tmp_path: Path, capsys: pyt
     ],
 )
 def test_mistakes_of_a_search(
-    overrides: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    overrides: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep(tmp_path, "hydra/sweeper=tune", *overrides) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
 

@@ -43,14 +43,14 @@ def test_a_job_sees_the_gpu_that_it_was_given(accelerator, seen, monkeypatch):
 
     monkeypatch.setattr(jobs_of_sweeps, "config_hash", stop)
     job = Job(0, [], "", context=None, task=None, config=None)  # type: ignore[arg-type]
-    assert job.run(lambda told: None, gpu="7") == {"error": "far enough"}
+    assert job.run(lambda message: None, gpu="7") == {"error": "far enough"}
     assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
 
 
 def test_a_gpu_that_is_full_is_reported_in_one_sentence():
-    said = (
+    message = (
         "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79 GiB of which 1 GiB is free."
     )
-    assert str(out_of_memory(torch.OutOfMemoryError(said))).startswith(
+    assert str(out_of_memory(torch.OutOfMemoryError(message))).startswith(
         "the GPU has no memory left for another 2.50 GiB:"
     )

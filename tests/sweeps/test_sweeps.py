@@ -70,10 +70,13 @@ def test_figures_are_drawn_afterwards_and_are_those_of_the_run(
         one, other = ((tmp_path / run / "figures" / name).read_bytes() for run in ("alone", "sweep/0"))
         assert one == other, name
     assert json.loads((tmp_path / "sweep" / "0" / "results.json").read_text()) == {**before, "drawn": True}
-    for folder, said in {"nowhere": "there is no folder", "alone/figures": "there is no completed run below"}.items():
+    for folder, message in {
+        "nowhere": "there is no folder",
+        "alone/figures": "there is no completed run below",
+    }.items():
         with pytest.raises(SystemExit):
             tl_lab_main(["figures", str(tmp_path / folder)])
-        assert said in capfd.readouterr().err
+        assert message in capfd.readouterr().err
 
 
 def _runs_out_of_memory(*arguments: Any) -> None:
@@ -104,7 +107,7 @@ def test_every_end_of_a_job_gives_one_row_and_resume_completes_the_table(
     monkeypatch.setattr(tl_lab.run.experiment, "run", dies)
     folder = tmp_path / "sweep"
     assert sweep(folder, "seed=0,1,2,3,4,5") == 1
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     rows = pd.read_csv(folder / "results.csv").set_index("seed")
     assert rows["status"].to_dict() == {0: "completed", **dict.fromkeys(range(1, 6), "failed")}
     reasons = {1: "exit code 3", 2: "killed by SIGSEGV", 3: "killed by SIGKILL", 5: "Cannot write "}
@@ -112,9 +115,9 @@ def test_every_end_of_a_job_gives_one_row_and_resume_completes_the_table(
         reasons | {4: "the GPU has no memory left for another 2.50 GiB: reduce data.batch_size"}
     ).items():
         assert reason in rows["error"][seed]
-        assert f"job {seed}: seed={seed}  failed  {rows['error'][seed]}" in said.out
+        assert f"job {seed}: seed={seed}  failed  {rows['error'][seed]}" in printed.out
     assert "nothing was written" in rows["error"][5]
-    assert "5 of 6 jobs failed" in said.err
+    assert "5 of 6 jobs failed" in printed.err
     assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
 
     monkeypatch.setattr(tl_lab.run.experiment, "run", run)
@@ -137,12 +140,12 @@ def test_a_full_disk_fails_later_jobs_and_keeps_earlier_results(
         pytest.skip("this machine does not let tests mount a disk")
     try:
         assert sweep(disk / "sweep", "seed=range(4)") == 1
-        said = capsys.readouterr()
+        printed = capsys.readouterr()
         statuses = [json.loads(file.read_text())["status"] for file in sorted(disk.glob("sweep/*/results.json"))]
         assert statuses[0] == "completed"
         assert "completed" not in statuses[statuses.index("failed") :]
-        assert "no space left on device" in said.out.lower()
-        assert "jobs failed" in said.err
+        assert "no space left on device" in printed.out.lower()
+        assert "jobs failed" in printed.err
         for file in disk.rglob("*.ckpt"):  # whole, if there at all
             torch.load(file, weights_only=True)
     finally:
@@ -169,13 +172,13 @@ def test_another_configuration_or_code_version_is_not_mixed_in(
         (folder / run / "results.json").write_text(json.dumps(results(folder / run) | change))
     trained = (folder / "2" / "checkpoints" / "last.ckpt").stat().st_mtime_ns
     assert sweep(folder, "seed=0,1,2", "optimizer.lr=0.5,0.001", "sweep.resume=true") == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     # the default rate is among the new ones: those runs are kept, wherever they lie
-    assert said.count("  kept  (") == 2
-    assert "job 0 runs in 0-2: 0 contains another configuration" in said
-    assert "restarts: its checkpoint is from another code version (0000000000)" in said
+    assert printed.count("  kept  (") == 2
+    assert "job 0 runs in 0-2: 0 contains another configuration" in printed
+    assert "restarts: its checkpoint is from another code version (0000000000)" in printed
     assert (folder / "2" / "checkpoints" / "last.ckpt").stat().st_mtime_ns > trained
-    assert "1 kept run is from another code version" in said
+    assert "1 kept run is from another code version" in printed
     assert results(folder / "0")["metrics"] == results(undisturbed / "0")["metrics"]
 
 
@@ -213,7 +216,7 @@ def test_a_sweep_interrupted_and_then_killed_resumes_to_the_same_table(
             if file.exists() and file.stat().st_mtime_ns > newer_than:
                 return file.stat().st_mtime_ns
             if process.poll() is not None:
-                raise AssertionError(process.said)
+                raise AssertionError(process.printed)
             time.sleep(0.02)
         raise AssertionError(f"{file} did not appear")
 
@@ -222,29 +225,29 @@ def test_a_sweep_interrupted_and_then_killed_resumes_to_the_same_table(
     first = Start(*command(broken, *long), output=tmp_path / "first.txt")
     wait_for(last[0], first)
     os.kill(first.pid, signal.SIGINT)
-    code, said = first.wait(180), first.said
-    assert code == 130, said
+    code, printed = first.wait(180), first.printed
+    assert code == 130, printed
     monkeypatch.setattr(sys, "argv", [TRAIN])
-    assert f"interrupted; resume: {commands.train('-m')} " in said
+    assert f"interrupted; resume: {commands.train('-m')} " in printed
     assert results(broken / "0")["status"] == "failed"
 
     second = go_on(broken, "second.txt")
     wait_for(last[1], second)
     second.kill()
-    said = second.said
-    assert "job 0 resumes from its checkpoint" in said
-    assert "job 0: seed=0  completed" in said
+    printed = second.printed
+    assert "job 0 resumes from its checkpoint" in printed
+    assert "job 0: seed=0  completed" in printed
     assert results(broken / "1")["status"] == "running"
     left = last[1].stat().st_mtime_ns
     time.sleep(1)
     assert last[1].stat().st_mtime_ns == left  # its job has died with it
 
     third = go_on(broken, "third.txt")
-    assert third.wait(300) == 0, third.said
-    said = third.said
-    assert "job 0: seed=0  completed  test/acc" in said
-    assert "kept" in said
-    assert "job 1 resumes from its checkpoint" in said
+    assert third.wait(300) == 0, third.printed
+    printed = third.printed
+    assert "job 0: seed=0  completed  test/acc" in printed
+    assert "kept" in printed
+    assert "job 1 resumes from its checkpoint" in printed
     whole = tmp_path / "whole"
     assert sweep(whole, *long) == 0
     pd.testing.assert_frame_equal(table(broken), table(whole))

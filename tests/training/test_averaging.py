@@ -105,7 +105,7 @@ def test_a_longer_run_continues_with_the_weights_and_their_average(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (
             [
@@ -118,8 +118,8 @@ def test_a_longer_run_continues_with_the_weights_and_their_average(tmp_path: Pat
         (["callbacks=ema", "data=split_digits", "strategy=naive"], r"callbacks\.average: .* stream"),
     ],
 )
-def test_averages_over_streams_and_unknown_rules_are_refused(given: list[str], said: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=said):
+def test_averages_over_streams_and_unknown_rules_are_refused(given: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
         run_in(tmp_path / "run", *SMALL, *given)
 
 

@@ -96,7 +96,7 @@ def test_two_processes_divide_the_parameters_and_train_as_one(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("norms", "world_size", "given", "said"),
+    ("norms", "world_size", "given", "message"),
     [
         (True, 1, True, "nothing to synchronise, because there is one process"),
         (False, 2, True, "nothing to synchronise, because the network has no batch-norm"),
@@ -106,7 +106,7 @@ def test_two_processes_divide_the_parameters_and_train_as_one(tmp_path: Path) ->
         (True, 1, False, None),
     ],
 )
-def test_norms_are_synchronised_if_there_are_norms_and_gpus(norms, world_size, given, said) -> None:
+def test_norms_are_synchronised_if_there_are_norms_and_gpus(norms, world_size, given, message) -> None:
     plan = SimpleNamespace(
         trainer=SimpleNamespace(option={"sync_batchnorm": True}.get),
         overrides=["trainer.sync_batchnorm=true"] if given else [],
@@ -114,11 +114,11 @@ def test_norms_are_synchronised_if_there_are_norms_and_gpus(norms, world_size, g
     module = nn.Sequential(nn.Linear(2, 2), *([nn.BatchNorm1d(2)] if norms else []))
     trainer = SimpleNamespace(world_size=world_size, strategy=SimpleNamespace(root_device=torch.device("cpu")))
     arguments = plan, SimpleNamespace(strategy=module), trainer
-    if said is None:
+    if message is None:
         synchronise_batch_norm(*arguments)  # type: ignore[arg-type]
         assert not any(isinstance(one, nn.SyncBatchNorm) for one in module)
         return
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         synchronise_batch_norm(*arguments)  # type: ignore[arg-type]
 
 

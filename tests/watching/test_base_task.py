@@ -134,14 +134,14 @@ def test_a_tuned_run_reports_forgetting_and_trains_identically(tmp_path: Path, c
     tuned = [*SMALL, *QUIET, "data=digits_properties", "strategy=fine_tuning", f"init_from={tmp_path / 'first'}"]
     capsys.readouterr()
     watched = run_in(tmp_path / "watched", *tuned)
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     other = run_in(tmp_path / "other", *tuned, "forgetting=false")
     base = {name: watched["metrics"].pop(name) for name in ("base/before/acc", "base/after/acc")}
     assert watched["metrics"] == other["metrics"]
     assert watched["config_hash"] == other["config_hash"]
     assert 0.5 < base["base/before/acc"] <= 1
     assert base["base/after/acc"] == watched["forgetting"]["after"]
-    assert f"{100 * base['base/before/acc']:.1f} % before" in " ".join(said.split())
+    assert f"{100 * base['base/before/acc']:.1f} % before" in " ".join(printed.split())
     assert "forgetting" not in other
 
 

@@ -7,7 +7,7 @@ from tl_lab.watching.doubts import at_chance, exploded
 
 
 @pytest.mark.parametrize(
-    ("losses", "said"),
+    ("losses", "message"),
     [
         ([2.3, 1.0, 0.5], ""),
         ([2.3, 2e15, 0.5], "reached 2e+15 at update 20"),
@@ -16,11 +16,11 @@ from tl_lab.watching.doubts import at_chance, exploded
         ([], ""),
     ],
 )
-def test_a_diverged_loss_produces_a_warning(losses: list[float], said: str) -> None:
+def test_a_diverged_loss_produces_a_warning(losses: list[float], message: str) -> None:
     rows = [{"step": 10.0 * (i + 1), "train/loss": loss} for i, loss in enumerate(losses)]
     found = exploded([{"step": 0.0, "val/acc": 0.1}, *rows])
-    assert (found == "") == (said == "")
-    assert said in found
+    assert (found == "") == (message == "")
+    assert message in found
 
 
 @pytest.mark.parametrize(("value", "chance"), [(0.10, True), (0.111, True), (0.125, False), (0.9, False)])
@@ -33,16 +33,16 @@ def test_accuracies_within_two_deviations_of_chance_level(value: float, chance: 
     )
     assert bool(found) == chance
     if chance:
-        said = {
+        verdicts = {
             0.10: "is at chance level for 10 classes",
             0.111: "cannot be distinguished from chance (10.0%) with 2,500 test samples",
         }
-        assert found == [f"the balanced accuracy on the test set of target, {value:.1%}, {said[value]}"]
+        assert found == [f"the balanced accuracy on the test set of target, {value:.1%}, {verdicts[value]}"]
 
 
 def test_other_problems_and_unrequested_sets() -> None:
     metrics = {"test/r2": -0.1, "test/auroc": 0.49, "test/task1/balanced_acc": 0.0, "val/r2": -3.0}
-    said = {
+    found = {
         kind: at_chance(metrics, {"test": 100}, kind(["a", "b", "c"])) for kind in (Regression, MultiLabel, SingleLabel)
     }
-    assert [[text.split(" on ")[0] for text in one] for one in said.values()] == [["R²"], ["the AUROC"], []]
+    assert [[text.split(" on ")[0] for text in one] for one in found.values()] == [["R²"], ["the AUROC"], []]

@@ -11,15 +11,15 @@ HEAD = {"linear_acc": 0.6, "mmd": 0.02, "disparity": 0.3, "class_gap": 0.4}
 WITHOUT = {"linear_acc": 0.76, "mmd": 0.17, "disparity": 0.7, "class_gap": 0.84}
 
 
-def said(**facts):
+def reading_of(**facts):
     return reading(Health(**facts))
 
 
 def test_without_adaptation_the_shift_is_stated():
-    assert said(adapts=False, **APART, source_score=0.5, best_source_score=0.9) == (
+    assert reading_of(adapts=False, **APART, source_score=0.5, best_source_score=0.9) == (
         "without adaptation the domains' A-distance is 1.80 -> 1.70 (accuracy of a linear domain classifier: .93)"
     )
-    assert said(adapts=False, **APART, head=HEAD).endswith(
+    assert reading_of(adapts=False, **APART, head=HEAD).endswith(
         "; at the head: linear domain accuracy .60, MMD^2 .02, disparity discrepancy .30, "
         "gap of class means over spread .40"
     )
@@ -62,14 +62,14 @@ def test_the_sentence_compares_with_no_adaptation():
         "at the head: linear domain accuracy .76 -> .60, MMD^2 .17 -> .02, disparity discrepancy .70 -> .30, gap of "
         "class means over spread .84 -> .40 (without adaptation -> with it; this machine's run with seed 0)"
     )
-    assert said(**APART, head=HEAD, **known) == f"{numbers}: the target has probably gained"
-    assert said(**APART, head=WITHOUT, baseline=HEAD).endswith("the target has probably lost")
-    text = said(**APART, head=HEAD, **known, source_score=0.9, baseline_source_score=0.99)
+    assert reading_of(**APART, head=HEAD, **known) == f"{numbers}: the target has probably gained"
+    assert reading_of(**APART, head=WITHOUT, baseline=HEAD).endswith("the target has probably lost")
+    text = reading_of(**APART, head=HEAD, **known, source_score=0.9, baseline_source_score=0.99)
     assert text == f"{numbers}: source validation accuracy is .90 instead of .99, so the target has probably lost"
 
 
 def test_without_a_baseline_only_numbers_are_reported():
-    text = said(**APART, head=HEAD, discriminator_acc=0.5)
+    text = reading_of(**APART, head=HEAD, discriminator_acc=0.5)
     assert text.startswith("at the head: linear domain accuracy .60,")
     assert text.endswith("compare with the same run with domain_adaptation=none")
     for word in ("collapsed", "little effect", "wins", "gained", "lost"):
@@ -77,31 +77,33 @@ def test_without_a_baseline_only_numbers_are_reported():
 
 
 def test_a_source_that_falls_in_training_is_reported():
-    assert said(head=HEAD, source_score=0.8, best_source_score=0.99).endswith(
+    assert reading_of(head=HEAD, source_score=0.8, best_source_score=0.99).endswith(
         "; source validation fell from .99 to .80 in training"
     )
-    assert "source validation" not in said(head=HEAD, source_score=0.97, best_source_score=0.99)
+    assert "source validation" not in reading_of(head=HEAD, source_score=0.97, best_source_score=0.99)
 
 
 def test_terms_with_too_large_or_too_small_gradients_are_reported():
     apart, near = {"head": {"linear_acc": 0.7}}, {"head": {"linear_acc": 0.55}}
-    loud = said(**apart, gradient_norms={"task_loss": 0.1, "mmd_loss": 4.0, "pull": 0.5})
+    loud = reading_of(**apart, gradient_norms={"task_loss": 0.1, "mmd_loss": 4.0, "pull": 0.5})
     assert loud.endswith("; the gradient of the mmd loss is 40 times the task's: lower its weight")
-    faint = said(**apart, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
+    faint = reading_of(**apart, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
     assert faint.endswith("; the gradient of the mmd loss is only 0.002 of the task's: raise its weight")
-    assert "gradient" not in said(**near, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
-    assert "gradient" not in said(**apart, gradient_norms={"task_loss": 1.0, "l2_penalty": 0.0})
-    assert "gradient" not in said(**apart, gradient_norms={"task_loss": 0.0, "mmd_loss": 1.0})
-    assert "gradient" not in said(**apart, gradient_norms={"mmd_loss": 1.0})
+    assert "gradient" not in reading_of(**near, gradient_norms={"task_loss": 1.0, "mmd_loss": 0.002})
+    assert "gradient" not in reading_of(**apart, gradient_norms={"task_loss": 1.0, "l2_penalty": 0.0})
+    assert "gradient" not in reading_of(**apart, gradient_norms={"task_loss": 0.0, "mmd_loss": 1.0})
+    assert "gradient" not in reading_of(**apart, gradient_norms={"mmd_loss": 1.0})
 
 
 def test_few_samples_are_reported():
-    assert said(**APART, head=HEAD, scored=15).endswith("; measured on only 15 samples of each domain: unreliable")
-    assert "uncertain" not in said(**APART, head=HEAD, scored=50)
+    assert reading_of(**APART, head=HEAD, scored=15).endswith(
+        "; measured on only 15 samples of each domain: unreliable"
+    )
+    assert "uncertain" not in reading_of(**APART, head=HEAD, scored=50)
 
 
 def test_missing_measurements_are_reported_as_such():
-    assert said() == said(adapts=False) == "nothing was measured"
+    assert reading_of() == reading_of(adapts=False) == "nothing was measured"
 
 
 def test_on_the_stored_runs_the_verdict_has_the_sign_of_the_gain_as_often_as_is_stated():

@@ -85,10 +85,10 @@ class BesideLayers(Adapter):
     def describe(self) -> str:
         """Describe the trained parameters, and the number of layers."""
         skipped = f", without {self._left_out} that cannot be adapted" if self._left_out else ""
-        return f"{self.said()} on {len(self._layers)} layers{skipped}"
+        return f"{self.summary()} on {len(self._layers)} layers{skipped}"
 
     @abstractmethod
-    def said(self) -> str:
+    def summary(self) -> str:
         """Name the method and its size."""
 
     def write(self, backbone: Backbone, folder: Path, base: str) -> None:

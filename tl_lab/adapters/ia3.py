@@ -31,6 +31,6 @@ class IA3(BesideLayers):
         inputs = [name for name in layers if any(name == end or name.endswith(f".{end}") for end in FEEDFORWARD)]
         return peft_library(self).IA3Config(target_modules=exactly(layers), feedforward_modules=exactly(inputs))
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Name the method."""
         return "IA3"

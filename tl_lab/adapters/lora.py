@@ -43,6 +43,6 @@ class LoRA(BesideLayers):
             use_dora=self.dora,
         )
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Name the method and its rank."""
         return f"{type(self).__name__} of rank {self.rank}"

@@ -62,7 +62,7 @@ class QLoRA(LoRA):
         """Raise an error, because quantised weights cannot represent the update."""
         raise UserError("an update of quantised weights cannot be merged into them: start from a run with adapter=lora")
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Name the method, its rank, and the number of bits of the base."""
         return f"LoRA of rank {self.rank} on a base of {self.bits} bits"
 

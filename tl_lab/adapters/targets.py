@@ -77,10 +77,10 @@ def resolve(
     else:
         chosen = _matching(targets, names)
     if not chosen:
-        said = listed(dict.fromkeys(_last(name) for name in names)) if names else "none"
+        endings = listed(dict.fromkeys(_last(name) for name in names)) if names else "none"
         raise UserError(
             f"adapter.targets={targets} matches no layer of {type(root).__name__} that can be adapted; names of such "
-            f"layers end in: {said}"
+            f"layers end in: {endings}"
         )
     return [name for name in names if name in set(chosen)]
 

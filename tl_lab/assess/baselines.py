@@ -48,7 +48,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     seconds = {way: [one.seconds for one in tuned] for way, tuned in ways.items()}
     measures |= {f"{way}/seconds": mean_with_interval(values) for way, values in seconds.items()}
     each = [f"{name}: {_verdict(one)} ({one.points()})" for name, one in differences.items()]
-    said = (
+    sentence = (
         f"With {labels:,} labels training from scratch reaches "
         f"{measures['from scratch'].text(percent=True)}; against it {', '.join(each)}, over {options.seeds} seeds."
     )
@@ -65,7 +65,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         notes.append(f"{subject.name} has no learned weights: it learned half of the classes first, then the others.")
     table = Table(["way", "accuracy or difference (95 %)"], rows, 1, f"Over {options.seeds} seeds")
     confidence: Confidence = "moderate" if options.seeds > 2 else "low"
-    return PartResult(TITLE, said, confidence, measures, [table], figure, notes, {"seconds": seconds})
+    return PartResult(TITLE, sentence, confidence, measures, [table], figure, notes, {"seconds": seconds})
 
 
 def _verdict(difference: Measure) -> str:

@@ -25,7 +25,7 @@ _MOST_CLASSES = 10  # that are audited one against the rest
 _NO_CLASSES = "Rates by group are those of decisions for classes or labels, and these data have none."
 _SMALL = 30  # samples of a group below which its rates say little
 _DECISION = re.compile(r"([\w.]+)\s*>=\s*(-?[\d.]+)")
-_SAID = {"selection_rate": "selected", "tpr": "TPR", "fpr": "FPR", "fnr": "FNR", "accuracy": "accuracy"}
+_RATE_NAMES = {"selection_rate": "selected", "tpr": "TPR", "fpr": "FPR", "fnr": "FNR", "accuracy": "accuracy"}
 
 
 class Audit(NamedTuple):
@@ -145,7 +145,7 @@ def _of_texts(material: Material, result: PartResult) -> list[str]:
     classify, before = classifiers(material, answerer)
     base, base_answers = (None, None) if before is None else before
     names = material.class_names
-    said = [
+    sentences = [
         add_templates(classify, names, answerer.name, result, base_answers),
         add_associations(subject, result, base),
         add_equity(classify, names, _CONTEXTS, seed, result, base_answers),
@@ -153,12 +153,15 @@ def _of_texts(material: Material, result: PartResult) -> list[str]:
     model = subject.backbone
     if isinstance(model, HFCausal):  # a language model may have preferences independent of the data
         untuned = base.backbone if base is not None and isinstance(base.backbone, HFCausal) else None
-        said = [*add_preferences(model, model.start_token, material.options.pairs, seed, result, untuned), *said]
+        sentences = [
+            *add_preferences(model, model.start_token, material.options.pairs, seed, result, untuned),
+            *sentences,
+        ]
     result.notes.append(
         "Word associations are English; a backbone for another language has no say in them. Pairs of sentences differ "
         "in one person only, so that every difference is the model's."
     )
-    return [one for one in said if one]
+    return [one for one in sentences if one]
 
 
 def _by_column(material: Material, name: str, column: str, result: PartResult) -> list[str]:
@@ -172,13 +175,13 @@ def _by_column(material: Material, name: str, column: str, result: PartResult) -
     column_of = material.drawn[name].columns[column].numpy()
     decided = _decisions(material, answerer, name)
     for one in decided:
-        said = f"{answerer.name}, {one.title}" if one.title else answerer.name
+        label = f"{answerer.name}, {one.title}" if one.title else answerer.name
         y, group = one.y[one.known], column_of[one.known]
-        sentences.append(_one(said, y, one.answer[one.known], group, groups, column, result, material))
+        sentences.append(_one(label, y, one.answer[one.known], group, groups, column, result, material))
         if one.base is not None:
             before = f"base, {one.title}" if one.title else "base"
             _one(before, y, one.base[one.known], group, groups, column, result, material)
-            _amplification(said, before, column, result, y, one.answer[one.known], one.base[one.known], group, groups)
+            _amplification(label, before, column, result, y, one.answer[one.known], one.base[one.known], group, groups)
     _calibration(material, column_of, column, groups, decided, result)
     return sentences
 
@@ -224,10 +227,12 @@ def _decisions(material: Material, answerer: Answerer, name: str) -> list[_Decis
         return found
     answer, chosen = answerer.logits(name).argmax(1), None if before is None else before.argmax(1)
     for number, title in _positives(material):
-        truth, said = (y == number).numpy(), (answer == number).numpy()
+        truth, decided = (y == number).numpy(), (answer == number).numpy()
         base = None if chosen is None else (chosen == number).numpy()
         everyone, base_p = np.ones(len(y), dtype=bool), None if earlier is None else earlier[:, number]
-        found.append(_Decision(material.class_names[number], title, everyone, truth, said, base, p[:, number], base_p))
+        found.append(
+            _Decision(material.class_names[number], title, everyone, truth, decided, base, p[:, number], base_p)
+        )
     return found
 
 
@@ -279,11 +284,13 @@ def _one(
     ]
     rows.append([Cell("difference (95 %)", "best"), "", *(found.differences[n].text(percent=True) for n in RATES)])
     rows.append([Cell("ratio (95 %)", "best"), "", *(found.ratios[n].text(2) for n in RATES)])
-    result.tables.append(Table([column, "n", *(_SAID[name] for name in RATES)], rows, 1, title[:1].upper() + title[1:]))
+    result.tables.append(
+        Table([column, "n", *(_RATE_NAMES[name] for name in RATES)], rows, 1, title[:1].upper() + title[1:])
+    )
     small = [f"{groups[g]} ({found.counts[g]})" for g in shown if found.counts[g] < _SMALL]
     if small:
-        said = f"> Groups of fewer than {_SMALL} samples, whose rates say little: {', '.join(small)}."
-        result.notes += [said] if said not in result.notes else []
+        note = f"> Groups of fewer than {_SMALL} samples, whose rates say little: {', '.join(small)}."
+        result.notes += [note] if note not in result.notes else []
     if len(large) < 2:
         return f"For {title}, no two groups of {column} have {_SMALL} samples."
     result.figures[f"False positive rate of {title} by {column}, with 95 % intervals"] = bars(
@@ -328,7 +335,7 @@ def _amplification(
             - result.measures[f"{column}/{before}/difference/{name}"].value
         )
         one = result.measures[f"{column}/{tuned}/amplification/{name}"] = Measure(value, *_ends(np.array(again[name])))
-        rows.append([_SAID[name], one.text(percent=True)])
+        rows.append([_RATE_NAMES[name], one.text(percent=True)])
     result.tables.append(Table(["rate", "tuned - base (95 %)"], rows, 1, "Amplification of differences by tuning"))
 
 
@@ -345,7 +352,7 @@ def _calibration(
     rows: list[list[str | Cell]] = []
     for one in decided:
         where = f"{column}/{one.title}/calibration" if one.title else f"{column}/calibration"
-        for g, said in enumerate(groups):
+        for g, name in enumerate(groups):
             inside = (group == g) & one.known
             if inside.any():
                 observed = wilson(int(one.y[inside].sum()), int(inside.sum()))
@@ -353,11 +360,11 @@ def _calibration(
                 for key, p in ((where, one.p), (f"base/{where}", one.base_p)):
                     if p is not None:
                         stated = float(p[inside].mean())
-                        apart = result.measures[f"{key}/{said}"] = Measure(
+                        apart = result.measures[f"{key}/{name}"] = Measure(
                             stated - observed.value, stated - (observed.high or 0), stated - (observed.low or 0)
                         )
                         cells += [f"{stated:.1%}", apart.points()]
-                rows.append([*([one.name] if several else []), said, *cells, observed.text(percent=True)])
+                rows.append([*([one.name] if several else []), name, *cells, observed.text(percent=True)])
     kind = "class" if material.classifies else "label"
     shares = f"each {kind}" if several else decided[0].name
     title = f"Calibration by {column}: stated and observed share of {shares}"

@@ -10,7 +10,7 @@ from tl_lab.assess.material import Material
 from tl_lab.assess.pictures import curves, reliability_diagram
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, difference_of_shares, wilson
 from tl_lab.functional.calibration import aurc_interval, calibration, reliability, risk_coverage
-from tl_lab.results.report.blocks import Cell, Table, said_p
+from tl_lab.results.report.blocks import Cell, Table, p_cell
 
 __all__ = ["assess", "lowest"]
 
@@ -37,18 +37,18 @@ def assess(material: Material) -> PartResult | NotApplicable:
     heat = scaling.value
     rows, selective, diagrams, lines = [], [], {}, {}
     for name in sets:
-        said = material.said(name)
+        title = material.display_name(name)
         found, row = _judged(material, answerer, name, heat)
         measures |= {f"{name}/{key}": value for key, value in found.items()}
-        rows.append([said, *row])
+        rows.append([title, *row])
         confidence, correct = _answers(answerer, material, name, 1.0)
-        diagrams[said] = reliability(confidence, correct)
+        diagrams[title] = reliability(confidence, correct)
         coverage, risk, area = risk_coverage(confidence, correct)
-        lines[said] = (coverage.tolist(), risk.tolist())
+        lines[title] = (coverage.tolist(), risk.tolist())
         measures[f"{name}/aurc"] = Measure(area, *aurc_interval(confidence, correct, seed=material.plan.seed))
         measures |= {f"{name}/accuracy_at/{share:g}": _at(risk, share) for share in _COVERAGES[:-1]}
         at = [_at(risk, share).text(percent=True) for share in _COVERAGES]
-        selective.append([said, *at, measures[f"{name}/aurc"].text()])
+        selective.append([title, *at, measures[f"{name}/aurc"].text()])
     gap = _gap(material, measures)
     head = [
         "set",
@@ -105,7 +105,7 @@ def _judged(
         found["accuracy"].text(percent=True),
         found["ece"].text(),
         found["ece_bias"].text(),
-        said_p(raw.p),
+        p_cell(raw.p),
         found["ece_scaled"].text(),
         *("-" if one is None else f"{one[0]}: {one[1].text(percent=True)}" for one in worst.values()),
     ]
@@ -146,9 +146,9 @@ def _groups(material: Material, name: str) -> dict[str, np.ndarray]:
     except ValueError:
         found = [one for one in material.options.groups or () if one in columns]
     return {
-        f"{column}={said}" if said != f"{column} {number}" else said: columns[column].numpy() == number
+        f"{column}={group}" if group != f"{column} {number}" else group: columns[column].numpy() == number
         for column in found
-        for number, said in enumerate(group_names(material, column))
+        for number, group in enumerate(group_names(material, column))
     }
 
 
@@ -182,11 +182,11 @@ def _sentence(
         if calibrated
         else f"above what sampling alone gives, {bias.text()}"
     )
-    said = (
-        f"On {material.said(last)}, {answerer.name} is right in {accuracy.text(percent=True)} of cases, with a "
+    sentence = (
+        f"On {material.display_name(last)}, {answerer.name} is right in {accuracy.text(percent=True)} of cases, with a "
         f"calibration error of {ece.text()}, {how}."
     )
     if gap is not None:
-        said += f" Against {material.said(str(material.test))} its accuracy changes by {gap.points()}."
+        sentence += f" Against {material.display_name(str(material.test))} its accuracy changes by {gap.points()}."
     width = (accuracy.high or 1) - (accuracy.low or 0)
-    return said, "high" if width < 0.06 else "moderate" if width < 0.15 else "low"
+    return sentence, "high" if width < 0.06 else "moderate" if width < 0.15 else "low"

@@ -197,14 +197,14 @@ def _metrics(results: Mapping[str, Any], intervals: Mapping[str, Measure], lacki
         count = sizes.get(f"{tested}/test" if tested else "test")
         interval = _with_interval(metric, float(value), count, metrics.get(f"{name}_ci95"), intervals.get(name))
         rows.append([tested or "all", *([model or "network"] if beside else []), readable(metric), interval])
-    said = (
+    explanation = (
         "Intervals of accuracies are Wilson's over the test samples of one run, or normal ones over its test episodes; "
         "those of other scores are a bootstrap over the test samples, predicted anew. They say nothing of other seeds. "
         "A score that these predictions do not reproduce has no interval."
     )
     notes = [f"> The test samples are not predicted anew: {lacking.rstrip('.')}."] if lacking else []
     columns = ["test set", *(["model"] if beside else []), "metric", "value (95 %)"]
-    return Section("Metrics", [Table(columns, rows, len(columns) - 1), said, *notes])
+    return Section("Metrics", [Table(columns, rows, len(columns) - 1), explanation, *notes])
 
 
 def _findings(results: Mapping[str, Any]) -> list[Section]:
@@ -222,10 +222,10 @@ def _with_interval(metric: str, value: float, count: int | None, half: float | N
         return wilson(value * count, int(count)).text(percent=True)
     if drawn is not None and is_share(metric):
         return Measure(value, drawn.low, drawn.high).text(percent=True)
-    said = f"{format_metric(metric, value, None)}{' %' if is_share(metric) else ''}"
+    text = f"{format_metric(metric, value, None)}{' %' if is_share(metric) else ''}"
     if drawn is None or drawn.low is None or drawn.high is None:
-        return said
-    return f"{said} ({' to '.join(format_metric(metric, end, None) for end in (drawn.low, drawn.high))})"
+        return text
+    return f"{text} ({' to '.join(format_metric(metric, end, None) for end in (drawn.low, drawn.high))})"
 
 
 def _from_assessment(
@@ -282,13 +282,13 @@ def _drift(run: Path) -> Section:
 
 def _energy(results: Mapping[str, Any], found: Mapping[str, Any] | None) -> Section:
     seconds = float(results.get("duration_s") or 0)
-    said = f"Training took {duration(seconds)} on {results.get('device', 'an unknown device')}"
+    sentence = f"Training took {duration(seconds)} on {results.get('device', 'an unknown device')}"
     if (kwh := kwh_of_run(results)) is None:
-        said += "; its electricity is not known."
+        sentence += "; its electricity is not known."
     else:
         each = ", ".join(f"{1000 * emissions(kwh, country):.2f} g in {country}" for country in FACTORS)
-        said += f": about {1000 * kwh:.2f} Wh ({source_of_run(results)}), CO2e {each}."
-    parts: list[str | Table | Picture] = [said]
+        sentence += f": about {1000 * kwh:.2f} Wh ({source_of_run(results)}), CO2e {each}."
+    parts: list[str | Table | Picture] = [sentence]
     if found and found.get("footprint"):
         one = found["footprint"]
         parts.append(
@@ -301,7 +301,7 @@ def _licences(results: Mapping[str, Any], config: "DictConfig") -> Section:
     weights = results.get("weights") or {}
     licence = _licence_of(json.dumps(weights))
     terms = data_terms(to_plain(config)["data"])
-    lines = [f"Data `{name}`: {what}: {said}." for name, (what, said) in terms.items()]
+    lines = [f"Data `{name}`: {what}: {conditions}." for name, (what, conditions) in terms.items()]
     parts: list[str | Table | Picture] = [
         f"Backbone: weights {weights.get('from', 'unknown')}; licence {licence}.",
         *(lines or ["Data: their publishers set the terms."]),
@@ -329,11 +329,11 @@ def _known_licence(weights: str) -> str | None:
 
 def _repeat(run: Path, results: Mapping[str, Any]) -> Section:
     versions = results.get("versions") or {}
-    said = ", ".join(f"{name} {number}" for name, number in versions.items())
+    numbers = ", ".join(f"{name} {number}" for name, number in versions.items())
     outside = [word for one in results.get("config_dirs") or () for word in ("--config-dir", str(one))]
     parts: list[str | Table | Picture] = [
         f"`{commands.command('reproduce', str(run))}` repeats the stored configuration and compares the numbers.",
-        f"Versions: {said}.",
+        f"Versions: {numbers}.",
     ]
     if (overrides := _overrides(run)) is not None:
         parts.insert(0, f"`{shlex.join(['python', 'train.py', *outside, *overrides])}`")

@@ -184,8 +184,8 @@ def _add(
     budgets = list(next(iter(found.values())).errors)
     rows: list[list[str | Cell]] = [
         [
-            name, *map(_error_said, shown[name]), curve.scale.text(2), curve.exponent.text(2), curve.floor.text(3),
-            _labels_said(curve.more),
+            name, *map(_error_cell, shown[name]), curve.scale.text(2), curve.exponent.text(2), curve.floor.text(3),
+            _format_labels(curve.more),
         ]
         for name, curve in found.items()
     ]  # fmt: skip
@@ -238,9 +238,9 @@ def _costs(material: Material, tuned: Mapping[str, Curve], labels: int) -> Table
     rows: list[list[str | Cell]] = []
     for way, curve in tuned.items():
         assert curve.seconds is not None
-        price = _labels_said(curve.more.times(label), 2) if label and math.isfinite(curve.more.value) else "-"
+        price = _format_labels(curve.more.times(label), 2) if label and math.isfinite(curve.more.value) else "-"
         computing = curve.seconds.times(hour / 3600).text(4) if hour else "-"
-        rows.append([way, _labels_said(curve.more), price, curve.seconds.text(1), computing])
+        rows.append([way, _format_labels(curve.more), price, curve.seconds.text(1), computing])
     head = [
         "way",
         "labels for a point (95 %)",
@@ -263,11 +263,11 @@ def _error(errors: Sequence[float], scored: int | None) -> Measure:
     return mean_with_interval(errors)
 
 
-def _error_said(error: Measure) -> str | Cell:
+def _error_cell(error: Measure) -> str | Cell:
     return Cell(f"{error.times(100).short(1)} %", value=error.value)
 
 
-def _labels_said(more: Measure, digits: int = 0) -> str:
+def _format_labels(more: Measure, digits: int = 0) -> str:
     low, high = (_count(end, digits) for end in (more.low, more.high))
     return f"{_count(more.value, digits)} ({low} to {high})"
 
@@ -277,18 +277,18 @@ def _count(number: float | None, digits: int) -> str:
 
 
 def _sentence(material: Material, labels: int, rule: str, best: str, curve: Curve) -> tuple[str, Confidence]:
-    said = f"With {labels:,} labels the rule of thumb is to {rule}; "
+    sentence = f"With {labels:,} labels the rule of thumb is to {rule}; "
     more = curve.more.value
     if not math.isfinite(more) or more > 100 * labels:
         return (
-            f"{said}no affordable number of further labels would lower the error of a probe on {best} by a point.",
+            f"{sentence}no affordable number of further labels would lower the error of a probe on {best} by a point.",
             "moderate",
         )
     price = material.options.cost_per_label
-    cost = "" if not price else f", {_labels_said(curve.more.times(price))} at {price:g} a label"
-    said += (
-        f"by the power law of a probe on {best}, {_labels_said(curve.more)} more labels would lower its error by a "
+    cost = "" if not price else f", {_format_labels(curve.more.times(price))} at {price:g} a label"
+    sentence += (
+        f"by the power law of a probe on {best}, {_format_labels(curve.more)} more labels would lower its error by a "
         f"point{cost}."
     )
     sharp = curve.more.high is not None and curve.more.high < 4 * more
-    return said, "moderate" if curve.law.residual < 0.02 and sharp else "low"
+    return sentence, "moderate" if curve.law.residual < 0.02 and sharp else "low"

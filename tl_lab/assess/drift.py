@@ -15,7 +15,7 @@ from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, difference_of_shares, wilson
 from tl_lab.assess.untrained import untrained
 from tl_lab.randomness import generator
-from tl_lab.results.report.blocks import Cell, Table, said_p
+from tl_lab.results.report.blocks import Cell, Table, p_cell
 
 __all__ = ["advice", "assess", "detections_table", "estimates_table"]
 
@@ -63,21 +63,23 @@ def assess(material: Material) -> PartResult | NotApplicable:
             seed=material.plan.seed,
         )
         drifted[name] = found.drifted
-        said = material.said(name)
-        result.tables += [detections_table(found, f"{said} against {material.said(held_out)}")]
+        title = material.display_name(name)
+        result.tables += [detections_table(found, f"{title} against {material.display_name(held_out)}")]
         result.measures |= {f"{name}/{key}": Measure(one.statistic, p=one.p) for key, one in found.detections.items()}
         known = None
         if answerer is not None:
             y = material.labels(name)
             known = wilson(int((answerer.logits(name).argmax(1) == y).sum()), len(y))
-            _add_estimates(result, found, known, name, said)
+            _add_estimates(result, found, known, name, title)
         moved = moved_most(reference, components)
         result.tables += [moved_table(material, name, moved)]
         if (pictures := moved_pictures(material, name, moved)) is not None:
-            result.figures[f"Samples of {said} that moved most, with their distance"] = pictures
+            result.figures[f"Samples of {title} that moved most, with their distance"] = pictures
         verb = "differ from" if found.drifted else "do not differ from"
         p = "< 0.001" if found.p < 0.001 else f"= {found.p:.3f}"
-        sentences.append(f"{said} data {verb} held-out {material.said(held_out)} data (p {p}): {advice(found, known)}")
+        sentences.append(
+            f"{title} data {verb} held-out {material.display_name(held_out)} data (p {p}): {advice(found, known)}"
+        )
     result.sentence = " ".join(one[:1].upper() + one[1:] for one in sentences)
     result.confidence = _confidence(material, sets)
     result.facts = {"drifted": drifted}
@@ -91,13 +93,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
     return result
 
 
-def _add_estimates(result: PartResult, found: Drift, known: Measure, name: str, said: str) -> None:
+def _add_estimates(result: PartResult, found: Drift, known: Measure, name: str, title: str) -> None:
     """Add the accuracies estimated without labels, beside the known one."""
     estimates = {key: Measure(*one) for key, one in found.estimates.items()}
-    result.tables += [estimates_table(found, known, f"Accuracy on {said}, estimated without labels")]
+    result.tables += [estimates_table(found, known, f"Accuracy on {title}, estimated without labels")]
     result.measures |= {f"{name}/{key}": one for key, one in estimates.items()}
     result.measures[f"{name}/accuracy"] = known
-    result.figures[f"Accuracy on {said}: estimated without labels, and known"] = bars(
+    result.figures[f"Accuracy on {title}: estimated without labels, and known"] = bars(
         {**estimates, "known": known},
         "accuracy",
         percent=True,
@@ -146,10 +148,10 @@ def advice(found: Drift, known: Measure | None = None) -> str:
 def detections_table(found: Drift, caption: str) -> Table:
     """List the result of each detector."""
     rows: list[list[str | Cell]] = [
-        [DETECTORS[name], f"{one.statistic:.3f}", said_p(one.p), f"{one.rejected} of {one.dimensions}"]
+        [DETECTORS[name], f"{one.statistic:.3f}", p_cell(one.p), f"{one.rejected} of {one.dimensions}"]
         for name, one in found.detections.items()
     ]
-    rows.append([Cell("all together", "best"), "", said_p(found.p), "drift" if found.drifted else "no drift"])
+    rows.append([Cell("all together", "best"), "", p_cell(found.p), "drift" if found.drifted else "no drift"])
     return Table(["detector", "statistic", "p", "rejected"], rows, 1, caption)
 
 

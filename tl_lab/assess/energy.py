@@ -58,7 +58,7 @@ def assess(
     kwh, kg = shares(footprint.kwh, seconds), shares(footprint.kg, seconds)
     rows: list[list[str | Cell]] = [[name, f"{1000 * kwh[name]:.3f}", f"{1000 * kg[name]:.3f}"] for name in seconds]
     rows.append(["all", f"{1000 * footprint.kwh:.3f}", f"{1000 * footprint.kg:.3f}"])
-    said = (
+    sentence = (
         f"The assessment used {1000 * footprint.kwh:.2f} Wh, {1000 * footprint.kg:.2f} g CO2e in "
         f"{material.options.country} ({footprint.source})."
     )
@@ -68,7 +68,7 @@ def assess(
     figure = bars({name: Measure(1000 * value) for name, value in kwh.items()}, "Wh")
     measured = footprint.source.startswith("measured")
     confidence: Confidence = "high" if measured else "low"
-    result = PartResult(TITLE, said, confidence, measures, [table], {"Electricity by part": figure})
+    result = PartResult(TITLE, sentence, confidence, measures, [table], {"Electricity by part": figure})
     whole = sum(seconds.values())
     if isinstance(baselines, PartResult) and whole > 0:
         _add_ways(baselines, footprint.kwh / whole, result)

@@ -104,14 +104,14 @@ def add_equity(
         p["amplification/equity"] = p["equity"] - p["base/equity"]  # a gap is linear in the probabilities
     rows: list[list[str | Cell]] = []
     widest: tuple[str, Measure] | None = None
-    for said, contrast in CONTRASTS.items():
+    for persons, contrast in CONTRASTS.items():
         for c, name in enumerate(names):
-            found = {f"{kind}/{said}/{name}": gaps(parts, of[:, c].tolist(), *contrast) for kind, of in p.items()}
+            found = {f"{kind}/{persons}/{name}": gaps(parts, of[:, c].tolist(), *contrast) for kind, of in p.items()}
             result.measures |= found
-            one = found[f"equity/{said}/{name}"]
-            rows.append([said, name, *(each.text(4) for each in found.values())])
+            one = found[f"equity/{persons}/{name}"]
+            rows.append([persons, name, *(each.text(4) for each in found.values())])
             if widest is None or abs(one.value) > abs(widest[1].value):
-                widest = f"{name}, {said}", one
+                widest = f"{name}, {persons}", one
     caption = f"Equity Evaluation Corpus: differences of probabilities, {len(parts)} contexts, {len(texts):,} sentences"
     more = ["base (95 %)", "tuned - base (95 %)"] if base is not None else []
     result.tables.append(Table(["persons", "class", "gap (95 %)", *more], rows, 2, caption))

@@ -30,14 +30,14 @@ class _Tasks:
     Args:
         first: task whose forgetting is measured; None where the pretraining task alone is.
         second: task that the network is tuned on.
-        first_said, second_said: for readers.
+        first_name, second_name: for readers.
         pretraining: represents the pretraining task; None if there is none.
     """
 
     first: Task | None
     second: Task
-    first_said: str
-    second_said: str
+    first_name: str
+    second_name: str
     pretraining: Task | None
 
 
@@ -69,9 +69,9 @@ def assess(material: Material) -> PartResult | NotApplicable:
         "Accuracy before and after tuning, with 95 % intervals over seeds": bars(shown, "accuracy", percent=True)
     }
     table = Table(["quantity", "value (95 %)"], rows, 1, f"Over {options.seeds} seeds")
-    said = _said(subject.name, tasks, options.pretraining, measures)
+    sentence = _sentence(subject.name, tasks, options.pretraining, measures)
     notes = _notes(material, subject, tasks)
-    return PartResult(TITLE, said, "moderate" if options.seeds > 2 else "low", measures, [table], figures, notes)
+    return PartResult(TITLE, sentence, "moderate" if options.seeds > 2 else "low", measures, [table], figures, notes)
 
 
 def source_and_target(material: Material, subject: Subject) -> tuple[Task, Task]:
@@ -103,8 +103,8 @@ def _tasks(material: Material, subject: Subject) -> _Tasks:
         return _Tasks(*source_and_target(material, subject), "the source", "the labelled target", pretraining)
     if len(material.class_names) < 4:
         return _Tasks(None, whole(material, subject), "", "these data", pretraining)
-    said = "the first half of the classes", "the second half"
-    return _Tasks(*halves(material, subject), *said, pretraining)
+    names = "the first half of the classes", "the second half"
+    return _Tasks(*halves(material, subject), *names, pretraining)
 
 
 def _scores(material: Material, subject: Subject, tasks: _Tasks) -> dict[str, list[float]]:
@@ -140,29 +140,31 @@ def _lost(scores: Mapping[str, Sequence[float]]) -> dict[str, Measure]:
     if "pretraining task, after" in scores:
         pairs["pretraining task"] = ("pretraining task, before", "pretraining task, after")
     return {
-        f"forgotten, {said}": mean_with_interval(np.subtract(scores[before], scores[after]).tolist())
-        for said, (before, after) in pairs.items()
+        f"forgotten, {what}": mean_with_interval(np.subtract(scores[before], scores[after]).tolist())
+        for what, (before, after) in pairs.items()
     }
 
 
-def _said(name: str, tasks: _Tasks, pretraining: str | None, measures: Mapping[str, Measure]) -> str:
+def _sentence(name: str, tasks: _Tasks, pretraining: str | None, measures: Mapping[str, Measure]) -> str:
     points = {key: one.times(100).text(0) for key, one in measures.items() if key.startswith("forgotten")}
-    said = []
+    sentences = []
     if tasks.first is not None:
-        said.append(
-            f"Tuning {name} on {tasks.second_said} costs {points['forgotten, old head']} points on {tasks.first_said} "
+        sentences.append(
+            f"Tuning {name} on {tasks.second_name} costs {points['forgotten, old head']} points on {tasks.first_name} "
             f"with its old head, and {points['forgotten, new head']} with a head fitted anew: what the features "
             "themselves have lost."
         )
         if (own := points.get("forgotten, head of the target")) is not None:
-            said.append(f"The network as it stands after tuning, with the head of the target, has lost {own} points.")
+            sentences.append(
+                f"The network as it stands after tuning, with the head of the target, has lost {own} points."
+            )
     if tasks.pretraining is not None:
         before, after = (measures[f"pretraining task, {when}"] for when in ("before", "after"))
-        said.append(
+        sentences.append(
             f"A head on the features of {name} scores {before.text(percent=True)} on {pretraining}, the pretraining "
-            f"task, before tuning on {tasks.second_said} and {after.text(percent=True)} after it."
+            f"task, before tuning on {tasks.second_name} and {after.text(percent=True)} after it."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _notes(material: Material, subject: Subject, tasks: _Tasks) -> list[str]:

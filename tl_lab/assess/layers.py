@@ -55,7 +55,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         rows = [[name, value.text()] for name, value in alike.items()]
         tables.append(Table(["layer group", "CKA (95 %)"], rows, 1, "Linear CKA of base and tuned backbone"))
         notes.append("Intervals of CKA are a jackknife over folds of the validation samples.")
-    said = _best_said(probed)
+    sentence = _describe_best(probed)
     if len(material.class_names) >= 4:
         base, ways = transferred(material, subject)
         measures["base"] = mean_with_interval(base)
@@ -71,13 +71,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
         )  # fmt: skip
         last = len(names)
         change = measures[f"AnB/{last} - base"].points()
-        said += f" Carried over frozen, all {last} groups change accuracy on other classes by {change}."
+        sentence += f" Carried over frozen, all {last} groups change accuracy on other classes by {change}."
         notes.append(
             "A is the first half of the classes, B the second; AnB takes n groups learned on A, frozen, BnB those of "
             "B; + tunes them. All have the same labels and updates, over seeds. Negative transfer is stated where the "
             "whole interval of the difference to base lies below zero."
         )
-    return PartResult(TITLE, said, "moderate", measures, tables, figures, notes)
+    return PartResult(TITLE, sentence, "moderate", measures, tables, figures, notes)
 
 
 def transferred(material: Material, subject: Subject) -> tuple[list[float], dict[str, dict[int, list[float]]]]:
@@ -230,7 +230,7 @@ def _flagged(difference: Measure) -> str:
     return difference.text(percent=True) + (": negative transfer" if negative(difference) else "")
 
 
-def _best_said(probed: dict[str, dict[str, Measure]]) -> str:
+def _describe_best(probed: dict[str, dict[str, Measure]]) -> str:
     best = max(probed, key=lambda group: probed[group]["classes"].value)
     found = probed[best]["classes"].text(percent=True)
     return f"A linear probe does best on the layer group {best}, with {found} of validation samples."

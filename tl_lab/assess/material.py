@@ -146,7 +146,7 @@ class Material:
         """Names of the classes, or of the labels."""
         return self.data.class_names
 
-    def said(self, name: str) -> str:
+    def display_name(self, name: str) -> str:
         """Name a set for readers: the domain's own name where the data have one."""
         part = SetName.parse(name)
         own = {"source": self.plan.data.option("source"), "target": self.plan.data.option("target")}
@@ -178,10 +178,10 @@ class Material:
             ValueError: there is no such set, or it has none.
         """
         if name not in self.drawn:
-            raise ValueError(f"the data have no {self.said(name)} set")
+            raise ValueError(f"the data have no {self.display_name(name)} set")
         y = self.drawn[name].y
         if y is None:
-            raise ValueError(f"the {self.said(name)} set has no labels")
+            raise ValueError(f"the {self.display_name(name)} set has no labels")
         return y
 
     def raw(self, name: str) -> Tensor | None:

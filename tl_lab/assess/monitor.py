@@ -43,7 +43,7 @@ class New:
     """New samples as the model sees them.
 
     Args:
-        said: what they are.
+        description: what they are.
         names: of the samples.
         answers: of the model, ``(M, A)``, see :class:`~tl_lab.assess.detectors.Reference`.
         features: as the head sees them, ``(M, D)``.
@@ -51,7 +51,7 @@ class New:
         labels: classes ``(M,)``, where they are known.
     """
 
-    said: str
+    description: str
     names: list[str]
     answers: Tensor
     features: Tensor
@@ -279,7 +279,7 @@ def write(found: Monitored, run: Path, output: Path | None) -> tuple[Path, dict[
     drift = found.drift
     content: dict[str, Any] = {
         "schema": SCHEMA,
-        "new": found.new.said,
+        "new": found.new.description,
         "count": len(found.new.names),
         "drift": drift.drifted,
         "p": drift.p,

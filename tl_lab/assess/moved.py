@@ -36,7 +36,7 @@ def moved_table(material: Material, name: str, moved: Sequence[tuple[int, float]
         words = [_words(texts[k])] if texts else []
         rows.append([f"{name}[{int(places[i])}]", *words, Cell(f"{distance:.2f}", value=distance)])
     head = ["sample", *(["text"] if texts else []), "distance"]
-    caption = f"Samples of {material.said(name)} that moved most, in deviations of the reference"
+    caption = f"Samples of {material.display_name(name)} that moved most, in deviations of the reference"
     return Table(head, rows, len(head) - 1, caption)
 
 

@@ -47,10 +47,10 @@ class Measure:
         """Write the number with its interval."""
         scale, sign = (100, " %") if percent else (1, "")
         digits = max(0, digits - 2) if percent else digits
-        said = f"{scale * self.value:.{digits}f}{sign}"
+        text = f"{scale * self.value:.{digits}f}{sign}"
         if self.low is None or self.high is None:
-            return said
-        return f"{said} ({scale * self.low:.{digits}f} to {scale * self.high:.{digits}f})"
+            return text
+        return f"{text} ({scale * self.low:.{digits}f} to {scale * self.high:.{digits}f})"
 
     def short(self, digits: int = 3) -> str:
         """Write the number with half the width of its interval."""
@@ -59,10 +59,10 @@ class Measure:
 
     def points(self) -> str:
         """Write a difference of shares in points, with its interval."""
-        said = f"{100 * self.value:+.1f} points"
+        text = f"{100 * self.value:+.1f} points"
         if self.low is None or self.high is None:
-            return said
-        return f"{said} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+            return text
+        return f"{text} ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
     def times(self, factor: float) -> "Measure":
         """Convert to another unit: the number and its interval times a factor > 0."""

@@ -135,10 +135,10 @@ def _guarded(name: str, work: Callable[[], PartResult | NotApplicable], title: s
         raise
     except Exception as error:  # an error in one part does not stop the others
         cause = root_cause(error)
-        said = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
         kind = "" if isinstance(cause, UserError | ValueError) else f" ({type(cause).__name__})"
         return NotApplicable(
-            title or name.capitalize(), f"{said[:1].upper()}{said[1:]}{kind}.".replace("..", "."), True
+            title or name.capitalize(), f"{reason[:1].upper()}{reason[1:]}{kind}.".replace("..", "."), True
         )
 
 

@@ -16,7 +16,7 @@ from tl_lab.functional.gaussian_distance import frechet_distance, otdd
 from tl_lab.functional.kernels import gaussian_kernel, mmd_unbiased
 from tl_lab.functional.two_samples import mmd_test
 from tl_lab.randomness import generator
-from tl_lab.results.report.blocks import Cell, Table, said_p
+from tl_lab.results.report.blocks import Cell, Table, p_cell
 
 __all__ = ["assess"]
 
@@ -35,7 +35,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     one, other = material.train, material.other
     if other is None:
         return NotApplicable(TITLE, "There is no second set that the training data could be compared with.")
-    names = [material.said(one), material.said(other)]
+    names = [material.display_name(one), material.display_name(other)]
     rows: list[list[str | Cell]] = []
     measures: dict[str, Measure] = {}
     distances: dict[str, Measure] = {}
@@ -111,7 +111,7 @@ def _assigned(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], material: Mate
     """Measure OTDD between features with classes, and between halves of the first."""
     seed = material.plan.seed
     order, other = (
-        torch.randperm(len(y), generator=generator(seed, "otdd", said)) for said, (_, y) in (("a", a), ("b", b))
+        torch.randperm(len(y), generator=generator(seed, "otdd", name)) for name, (_, y) in (("a", a), ("b", b))
     )
     most = min(len(order) // 2, _ASSIGNED)
     i, j, k = order[:most], other[:most], order[most : 2 * most]
@@ -158,7 +158,7 @@ def _row(name: str, found: dict[str, Measure]) -> list[str | Cell]:
         name,
         Cell(found["a_distance"].text(2), value=found["a_distance"].value),
         Cell(found["mmd2"].text(4), value=found["mmd2"].value),
-        said_p(found["mmd2"].p),
+        p_cell(found["mmd2"].p),
         found["frechet_over_halves"].text(1),
         "-" if ratio is None else ratio.text(2),
     ]
@@ -175,11 +175,11 @@ def _sentence(material: Material, names: list[str], measures: dict[str, Measure]
     else:
         how, confidence = "different, and overlap", "moderate"
     features = "the inputs" if first == RAW else f"the features of {first}"
-    said = (
+    sentence = (
         f"By {features}, {names[0]} and {names[1]} are {how}: a linear classifier tells them apart in {accuracy:.0%} "
         f"of cases (A-distance {found.text(2)} of 2; MMD p {'< 0.01' if p < 0.01 else f'= {p:.2f}'})."
     )
-    return said, confidence  # type: ignore[return-value]
+    return sentence, confidence  # type: ignore[return-value]
 
 
 def _add_pretraining(material: Material, name: str, result: PartResult) -> None:
@@ -191,7 +191,7 @@ def _add_pretraining(material: Material, name: str, result: PartResult) -> None:
 
     target = material.other or material.train
     labelled = material.deployment if material.paired else material.test or material.train
-    said = [f"{name} (pretraining)", material.said(target)]
+    labels = [f"{name} (pretraining)", material.display_name(target)]
     rows = []
     for number, subject in enumerate(material.subjects):
         (a, y), b = features_of(material, subject, name), material.features(subject, target)
@@ -202,9 +202,9 @@ def _add_pretraining(material: Material, name: str, result: PartResult) -> None:
         result.measures |= {f"{subject.name}/pretraining_{key}": value for key, value in found.items()}
         rows.append(_row(subject.name, found))
         if number == 0:
-            caption = f"{said[0]} and {said[1]} on the features of {subject.name}"
-            result.figures[caption] = plane({n: x.numpy() for n, x in zip(said, (a, b), strict=True)})
-    caption = f"{said[0]} against {said[1]}. × halves: as a multiple of the distance between halves of {name}"
+            caption = f"{labels[0]} and {labels[1]} on the features of {subject.name}"
+            result.figures[caption] = plane({n: x.numpy() for n, x in zip(labels, (a, b), strict=True)})
+    caption = f"{labels[0]} against {labels[1]}. × halves: as a multiple of the distance between halves of {name}"
     result.tables.append(Table(_HEAD, rows, 1, caption))
     result.notes.append(f"The data {name} represent the pretraining task.")
 

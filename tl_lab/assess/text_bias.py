@@ -12,7 +12,7 @@ from tl_lab.assess.material import Material, Subject
 from tl_lab.assess.pictures import bars
 from tl_lab.assess.results import Measure, PartResult
 from tl_lab.assess.word_lists import associations, gender_pairs
-from tl_lab.results.report.blocks import Cell, Table, said_p
+from tl_lab.results.report.blocks import Cell, Table, p_cell
 
 __all__ = ["Classify", "add_associations", "add_templates", "classifiers"]
 
@@ -39,16 +39,16 @@ def add_associations(subject: Subject, result: PartResult, base: Subject | None 
     found = _finite_associations(subject, result)
     if not found:
         return ""
-    rows: list[list[str | Cell]] = [[n, one.said, f"{one.effect:.3f}", said_p(one.p)] for n, one in found.items()]
+    rows: list[list[str | Cell]] = [[n, one.comparison, f"{one.effect:.3f}", p_cell(one.p)] for n, one in found.items()]
     result.measures |= {name: Measure(one.effect, p=one.p) for name, one in found.items()}
     if base is not None:
         before = _finite_associations(base, result)
-        rows += [[f"{n}, base", one.said, f"{one.effect:.3f}", said_p(one.p)] for n, one in before.items()]
+        rows += [[f"{n}, base", one.comparison, f"{one.effect:.3f}", p_cell(one.p)] for n, one in before.items()]
         result.measures |= {f"base/{name}": Measure(one.effect, p=one.p) for name, one in before.items()}
     result.tables.append(Table(["test", "compares", "d", "p"], rows, 2, f"Word associations (WEAT) of {subject.name}"))
     strongest = max(found, key=lambda name: abs(found[name].effect))
     one = found[strongest]
-    return f"Words of {subject.name} associate {one.said} with d = {one.effect:.2f} ({strongest})."
+    return f"Words of {subject.name} associate {one.comparison} with d = {one.effect:.2f} ({strongest})."
 
 
 def _finite_associations(subject: Subject, result: PartResult) -> dict[str, Any]:
@@ -89,14 +89,14 @@ def classifiers(material: Material, answerer: Answerer) -> tuple[Classify, tuple
 
 
 def add_templates(
-    classify: Classify, names: Sequence[str], said: str, result: PartResult, base: Classify | None = None
+    classify: Classify, names: Sequence[str], title: str, result: PartResult, base: Classify | None = None
 ) -> str:
     """Add how a classifier's probabilities differ between a female and a male person; gives the sentence.
 
     Args:
         classify: the classifier.
         names: of the classes.
-        said: name of the classifier for readers.
+        title: name of the classifier for readers.
         result: what is added to.
         base: classifier before tuning, for its gaps, and how much larger those after tuning are, over the same pairs of
             sentences; None without a run.
@@ -122,7 +122,7 @@ def add_templates(
     result.tables.append(Table(head, rows, 1, caption))
     result.figures[caption] = bars(measures, "difference of probabilities", line=0)
     widest = max(measures, key=lambda name: abs(measures[name].value))
-    gap, name = measures[widest], said
+    gap, name = measures[widest], title
     more = "more" if gap.value > 0 else "less"
     ends = sorted(abs(end) for end in (gap.low, gap.high) if end is not None)
     return (

@@ -16,7 +16,7 @@ from tl_lab.functional.log_evidence import logme
 from tl_lab.functional.rank_agreement import weighted_tau
 from tl_lab.results.report.blocks import Cell, Table
 
-__all__ = ["SCORES", "agreement", "assess", "said_tau"]
+__all__ = ["SCORES", "agreement", "assess", "tau_text"]
 
 TITLE = "Which backbone"
 _COMPONENTS = 32  # of the principal components that mixtures are fitted to
@@ -62,7 +62,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         difference = found[first]["logme"].value - found[second]["logme"].value
         measures["lead"] = jackknifed(difference, left_out[first] - left_out[second])
     notes = _notes(material)
-    caption = f"Scores on {len(y):,} samples of {material.said(material.train)}; higher is better"
+    caption = f"Scores on {len(y):,} samples of {material.display_name(material.train)}; higher is better"
     tables = [_ranked(order, found, caption), _further(order, found)]
     tables += _checked(material, found, measures, notes)
     figures = {
@@ -170,7 +170,7 @@ def agreement(scores: Mapping[str, float], accuracies: Mapping[str, float]) -> M
     return Measure(found, float(low), float(high))
 
 
-def said_tau(tau: Measure | None) -> str:
+def tau_text(tau: Measure | None) -> str:
     """Write an agreement with its interval, or with the reason why it has none; "-" for None."""
     if tau is None:
         return "-"
@@ -192,18 +192,18 @@ def _checked(
     if runs:
         known["runs"] = {name: mean for name, (mean, _) in runs.items()}
     rows: list[list[str | Cell]] = []
-    named = {key: said for key, (said, _) in SCORES.items()}
+    named = {key: title for key, (title, _) in SCORES.items()}
     named |= {"leep": "LEEP", "nce": "NCE", "probe": "linear probe on validation data"}
-    for key, said in named.items():
+    for key, title in named.items():
         scores = {name: one[key].value for name, one in found.items()}
         taus = [None if where == key else agreement(scores, one) for where, one in known.items()]
         for where, tau in zip(known, taus, strict=True):
             if tau is not None:
                 measures[f"tau/{key}/{where}"] = tau
-        rows.append([said, *(said_tau(tau) for tau in taus)])
+        rows.append([title, *(tau_text(tau) for tau in taus)])
     if runs:
-        said = ", ".join(f"{name} {mean:.1%} ({n} run{'s' if n > 1 else ''})" for name, (mean, n) in runs.items())
-        notes.append(f"Fine-tuning accuracy measured by finished runs on these data: {said}.")
+        accuracies = ", ".join(f"{name} {mean:.1%} ({n} run{'s' if n > 1 else ''})" for name, (mean, n) in runs.items())
+        notes.append(f"Fine-tuning accuracy measured by finished runs on these data: {accuracies}.")
     else:
         notes.append(
             "No finished fine-tuning run on these data was found, so that the ranking is checked by the probe."
@@ -230,7 +230,9 @@ def _notes(material: Material) -> list[str]:
     if material.deployment is not None:
         notes.append("Columns marked oracle use target labels: they check the ranking afterwards, and choose nothing.")
     if material.paired:
-        notes.append(f"All scores use labels of {material.said(material.train)} only; target labels never choose.")
+        notes.append(
+            f"All scores use labels of {material.display_name(material.train)} only; target labels never choose."
+        )
     notes.append(
         "LEEP and NCE use the classes of the run given by `init_from`, or those of the task that the weights come from "
         "where its classifier is known (EfficientNet-Lite: ImageNet), or else the parts of a Gaussian mixture on the "
@@ -242,8 +244,8 @@ def _notes(material: Material) -> list[str]:
 def _sentence(found: dict[str, dict[str, Measure]], order: list[str], lead: Measure | None) -> tuple[str, Confidence]:
     best, probe = order[0], {name: one["probe"] for name, one in found.items()}
     if lead is None:
-        said = f"LogME of {best} is {found[best]['logme'].text()}"
-        return f"{said}; its linear probe reaches {probe[best].text(percent=True)} on validation data.", "moderate"
+        sentence = f"LogME of {best} is {found[best]['logme'].text()}"
+        return f"{sentence}; its linear probe reaches {probe[best].text(percent=True)} on validation data.", "moderate"
     first = found[best]["logme"]
     apart = lead.low is not None and lead.low > 0
     winner = max(probe, key=lambda name: probe[name].value)
@@ -251,7 +253,9 @@ def _sentence(found: dict[str, dict[str, Measure]], order: list[str], lead: Meas
     verdict = "a linear probe agrees" if agrees else f"a linear probe prefers {winner}"
     of = "" if agrees else f" against {probe[best].text(percent=True)}"
     ahead = f"{'ahead of' if apart else 'not separated from'} {order[1]} (difference {lead.text()})"
-    said = f"LogME ranks {best} first ({first.text()}), {ahead}; {verdict} ({probe[winner].text(percent=True)}{of})."
+    sentence = (
+        f"LogME ranks {best} first ({first.text()}), {ahead}; {verdict} ({probe[winner].text(percent=True)}{of})."
+    )
     if best == RAW or winner == RAW:
-        said += " No backbone does better than the raw inputs by both: transfer may not pay here."
-    return said, "high" if apart and agrees else "moderate" if agrees or apart else "low"
+        sentence += " No backbone does better than the raw inputs by both: transfer may not pay here."
+    return sentence, "high" if apart and agrees else "moderate" if agrees or apart else "low"

@@ -22,8 +22,8 @@ def verdict(material: Material, parts: Parts) -> list[str]:
     Returns:
         Three sentences, each with its confidence; fewer where fewer parts have something to say.
     """
-    said = [_whether(material, parts), _how(material, parts), _trust(material, parts)]
-    found = [one for one in said if one]
+    sentences = [_whether(material, parts), _how(material, parts), _trust(material, parts)]
+    found = [one for one in sentences if one]
     for part in parts.values():  # with a single part, its own sentence is the verdict
         if len(found) < 1 and isinstance(part, PartResult):
             found.append(_with(part.sentence, part.confidence))
@@ -72,33 +72,33 @@ def _nearness(similarity: PartResult | NotApplicable | None) -> str:
 
 def _how(material: Material, parts: Parts) -> str:
     ranking, size = parts.get("transferability"), parts.get("data_size")
-    said = []
+    phrases = []
     if isinstance(ranking, PartResult):
         order = [name for name in ranking.facts["ranking"] if name != RAW]
-        said.append(f"take {order[0]}" if len(order) > 1 else f"with {order[0]}")
+        phrases.append(f"take {order[0]}" if len(order) > 1 else f"with {order[0]}")
     if isinstance(size, PartResult):
-        said.append(f"{size.facts['rule']} (the rule of thumb for {size.measures['labels'].value:,.0f} labels)")
-    if not said:
+        phrases.append(f"{size.facts['rule']} (the rule of thumb for {size.measures['labels'].value:,.0f} labels)")
+    if not phrases:
         return ""
     confidence = ranking.confidence if isinstance(ranking, PartResult) else "moderate"
-    return _with(f"**How**: {', '.join(said)}.", confidence)
+    return _with(f"**How**: {', '.join(phrases)}.", confidence)
 
 
 def _trust(material: Material, parts: Parts) -> str:
     held_out, drift, bias = (parts.get(name) for name in ("calibration", "drift", "bias"))
-    said, confidence = [], "moderate"
+    phrases, confidence = [], "moderate"
     if isinstance(held_out, PartResult):
         name = material.deployment or material.test
         accuracy: Measure = held_out.measures[f"{name}/accuracy"]
-        said.append(f"expect {accuracy.text(percent=True)} on {material.said(str(name))}")
+        phrases.append(f"expect {accuracy.text(percent=True)} on {material.display_name(str(name))}")
         ece = held_out.measures[f"{name}/ece"]
         sound = (ece.p or 0) >= material.options.alpha
         off = f"with confidence off by {ece.text(percent=True)}"
-        said.append("with confidence that can be believed" if sound else off)
+        phrases.append("with confidence that can be believed" if sound else off)
         confidence = held_out.confidence
     if isinstance(drift, PartResult):
         drifted = drift.facts["drifted"][str(material.deployment or material.test)]
-        said.append("the data have drifted" if drifted else "no drift is found")
+        phrases.append("the data have drifted" if drifted else "no drift is found")
     if isinstance(bias, PartResult):
         gaps = {key: m for key, m in bias.measures.items() if key.endswith("/difference/fpr") and m.value == m.value}
         if gaps:
@@ -108,11 +108,11 @@ def _trust(material: Material, parts: Parts) -> str:
             if column == "group":
                 named = " and ".join(names_in(material.plan.data.option("group_column")))
             decided = f"the {decision}" if decision.startswith("given") else decision
-            said.append(
+            phrases.append(
                 f"the false positive rate of {decided} differs by up to {gaps[widest].times(100).text(0)} points "
                 f"between groups{f' of {named}' if named else ''}"
             )
-    return _with(f"**Trust**: {listed(said)}.", confidence) if said else ""
+    return _with(f"**Trust**: {listed(phrases)}.", confidence) if phrases else ""
 
 
 def _with(sentence: str, confidence: str) -> str:

@@ -14,12 +14,12 @@ class WordTest(NamedTuple):
     """Four sets of words: whether ``x`` is nearer to ``a``, and ``y`` to ``b``.
 
     Attributes:
-        said: what is compared.
+        comparison: what is compared.
         x, y: target words.
         a, b: attribute words.
     """
 
-    said: str
+    comparison: str
     x: tuple[str, ...]
     y: tuple[str, ...]
     a: tuple[str, ...]
@@ -54,12 +54,12 @@ class Association(NamedTuple):
     """What an association test found.
 
     Attributes:
-        said: what was compared.
+        comparison: what was compared.
         effect: d.
         p: one-sided.
     """
 
-    said: str
+    comparison: str
     effect: float
     p: float
 
@@ -71,7 +71,9 @@ def associations(vectors_of: Callable[[tuple[str, ...]], Tensor]) -> dict[str, A
         vectors_of: gives the vectors ``(K, D)`` of K words.
     """
     return {
-        name: Association(one.said, *weat(vectors_of(one.x), vectors_of(one.y), vectors_of(one.a), vectors_of(one.b)))
+        name: Association(
+            one.comparison, *weat(vectors_of(one.x), vectors_of(one.y), vectors_of(one.a), vectors_of(one.b))
+        )
         for name, one in TESTS.items()
     }
 

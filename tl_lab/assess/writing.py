@@ -18,7 +18,7 @@ from tl_lab.results.report.page import document, tiles_of
 if TYPE_CHECKING:
     from tl_lab.assess.running import Assessed
 
-__all__ = ["new_folder", "plain", "rows_shown", "sections", "show", "write"]
+__all__ = ["new_folder", "plain", "screen_table", "sections", "show", "write"]
 
 
 def new_folder(asked: Asked) -> Path:
@@ -134,7 +134,7 @@ def show(assessed: "Assessed") -> None:
         else:
             table.add_row(name, "-", Text(f"{'failed' if part.failed else 'not applicable'}: {part.why}", "dim"))
     single = [part for part in assessed.parts.values() if isinstance(part, PartResult)]
-    details = [rows_shown(one) for one in single[0].tables] if len(assessed.parts) == 1 and single else []
+    details = [screen_table(one) for one in single[0].tables] if len(assessed.parts) == 1 and single else []
     names = ", ".join(one.name for one in material.subjects)
     say(
         Text.assemble(("Assessment", "bold"), (f"   data={material.plan.data.choice}, {names}", "dim")),
@@ -146,7 +146,7 @@ def show(assessed: "Assessed") -> None:
     )
 
 
-def rows_shown(table: Rows) -> Any:
+def screen_table(table: Rows) -> Any:
     """Give a table of a report as one of the screen."""
     from rich import box
     from rich.table import Table

@@ -111,9 +111,9 @@ def _one_sentence(name: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # of files, the network and unknown architectures
-        said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
+        reason = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
         raise UserError(
-            f"backbone.name={name} cannot be read as a two-tower model ({said}): give a folder of open_clip or of "
+            f"backbone.name={name} cannot be read as a two-tower model ({reason}): give a folder of open_clip or of "
             "transformers' CLIP, or a name on the hub"
         ) from error
 

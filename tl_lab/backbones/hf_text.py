@@ -231,7 +231,7 @@ def _load(
     kind = AutoModelForCausalLM if causal else AutoModel
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    said = name or source
+    display_name = name or source
 
     def fetch(kind: Any, **options: Any) -> Any:
         try:
@@ -250,14 +250,14 @@ def _load(
         raise
     except Exception as error:  # of files, the network and unknown architectures
         raise UserError(
-            f"backbone.name={said} cannot be read ({_first(error)}); give a folder, a name on the hub that is in its "
-            "cache or can be downloaded, or null for the packaged model"
+            f"backbone.name={display_name} cannot be read ({_first(error)}); give a folder, a name on the hub that is "
+            "in its cache or can be downloaded, or null for the packaged model"
         ) from error
-    made = read_tokeniser(source, said, published)
+    made = read_tokeniser(source, display_name, published)
     try:
         tokeniser = FastTokeniser(made.backend_tokenizer.to_str())
     except Exception as error:  # of a tokeniser in Python only
-        raise UserError(f"backbone.name={said}: the tokeniser cannot be read ({_first(error)})") from error
+        raise UserError(f"backbone.name={display_name}: the tokeniser cannot be read ({_first(error)})") from error
     if getattr(config, "is_encoder_decoder", False):
         net = net.get_encoder()
     if getattr(net, "pooler", None) is not None:

@@ -12,7 +12,7 @@ _WHOLE = "tokenizer.json"  # every kind of tokeniser can be stored in it
 _LEAST = 0.5  # of the model's rows that have a token; published models round their number up by far less
 
 
-def read_tokeniser(source: str, said: str, published: int | None) -> Any:
+def read_tokeniser(source: str, display_name: str, published: int | None) -> Any:
     """Read the tokeniser of a model from local files, or if they are absent or incomplete, from the hub.
 
     The library builds a tokeniser without words where it finds no file of one, so that every word would become the
@@ -20,7 +20,7 @@ def read_tokeniser(source: str, said: str, published: int | None) -> Any:
 
     Args:
         source: folder, or name on the hub.
-        said: the name by which messages call it.
+        display_name: the name by which messages call it.
         published: number of tokens for which the model has a vector; None if it does not state it.
 
     Returns:
@@ -38,8 +38,10 @@ def read_tokeniser(source: str, said: str, published: int | None) -> Any:
             lacks = files_lacking(source, (_WHOLE,))
             first = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". :")
             advice = _advice(source) if lacks else ""
-            raise UserError(f"backbone.name={said}: the tokeniser cannot be read ({lacks or first}){advice}") from error
-        check_tokeniser(made, source, said, published)
+            raise UserError(
+                f"backbone.name={display_name}: the tokeniser cannot be read ({lacks or first}){advice}"
+            ) from error
+        check_tokeniser(made, source, display_name, published)
         return made
 
     try:
@@ -50,13 +52,13 @@ def read_tokeniser(source: str, said: str, published: int | None) -> Any:
     return fetch(local=False)
 
 
-def check_tokeniser(made: Any, source: str, said: str, published: int | None) -> None:
+def check_tokeniser(made: Any, source: str, display_name: str, published: int | None) -> None:
     """Refuse a tokeniser that has no words, or another number of tokens than the model.
 
     Args:
         made: the library's tokeniser.
         source: folder, or name on the hub, from which it was read.
-        said: the name by which messages call it.
+        display_name: the name by which messages call it.
         published: number of tokens for which the model has a vector; None if it does not state it.
 
     Raises:
@@ -72,7 +74,7 @@ def check_tokeniser(made: Any, source: str, said: str, published: int | None) ->
         return
     rows = "" if published is None else f", and the model {published:,}"
     raise UserError(
-        f"backbone.name={said}: the tokeniser does not belong to the model: it has {len(tokens):,} tokens{rows}"
+        f"backbone.name={display_name}: the tokeniser does not belong to the model: it has {len(tokens):,} tokens{rows}"
         f"{f' ({lacks})' if lacks else ''}{_advice(source)}"
     )
 

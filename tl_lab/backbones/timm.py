@@ -239,19 +239,21 @@ def _load(name: str, cfg: Any, state: dict[str, Tensor], path: str, options: dic
 def _complaint(error: Exception | None) -> str:
     """Shorten torch's list of every mismatched tensor to the first few."""
     text = str(error)
-    said = []
+    complaints = []
     for kind, pattern in (
         ("missing", r"Missing key\(s\)[^:]*: (.*)"),
         ("unknown", r"Unexpected key\(s\)[^:]*: (.*)"),
     ):
         for found in re.findall(pattern, text):
             keys = re.findall(r'"([^"]+)"', found)
-            said.append(f"{kind}: {', '.join(keys[:3])}" + (f" and {len(keys) - 3} more" if len(keys) > 3 else ""))
+            complaints.append(
+                f"{kind}: {', '.join(keys[:3])}" + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            )
     wrong = re.findall(r"size mismatch for ([^:]+):", text)
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        said.append(f"of another shape: {', '.join(wrong[:3])}{more}")
-    return "; ".join(said) or f"{type(error).__name__}: {text.strip().partition(chr(10))[0][:120]}"
+        complaints.append(f"of another shape: {', '.join(wrong[:3])}{more}")
+    return "; ".join(complaints) or f"{type(error).__name__}: {text.strip().partition(chr(10))[0][:120]}"
 
 
 def _titles(names: list[str], group_of: dict[str, int]) -> list[str]:

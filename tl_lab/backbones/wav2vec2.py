@@ -100,5 +100,7 @@ def _load(name: str, pretrained: bool) -> Any:
             return AutoModel.from_config(config)
         return AutoModel.from_pretrained(source, config=config, trust_remote_code=False, dtype=torch.float32, **local)
     except Exception as error:  # of files, the network and unknown architectures
-        said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
-        raise UserError(f"backbone.name={name} cannot be read ({said}); give a folder or a name on the hub") from error
+        reason = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
+        raise UserError(
+            f"backbone.name={name} cannot be read ({reason}); give a folder or a name on the hub"
+        ) from error

@@ -71,8 +71,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         loaded = _load(path)
     except Exception as error:  # a damaged file can fail in many ways
         objects = "GLOBAL" in str(error)  # torch names the opcode that would have imported code
-        said = "contains Python objects, which are not read" if objects else "is damaged or not a file of weights"
-        raise UserError(f"backbone.weights: {path} {said}; {remedy}.") from error
+        fault = "contains Python objects, which are not read" if objects else "is damaged or not a file of weights"
+        raise UserError(f"backbone.weights: {path} {fault}; {remedy}.") from error
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
@@ -110,13 +110,13 @@ def check_fit(
         if name in given and given[name].shape != expected[name].shape
     ]
     complaints = [
-        f"{said} {_few(names)}"
-        for said, names in (("lacks", missing), ("has no place for", extra), ("has the wrong shape for", shapes))
+        f"{fault} {_few(names)}"
+        for fault, names in (("lacks", missing), ("has no place for", extra), ("has the wrong shape for", shapes))
         if names
     ]
     if complaints:
-        said = ", ".join(complaints).replace("has no place for", "holds the unknown")
-        raise UserError(f"backbone.weights: {path} does not fit {model}: it {said}; give weights of this model.")
+        faults = ", ".join(complaints).replace("has no place for", "holds the unknown")
+        raise UserError(f"backbone.weights: {path} does not fit {model}: it {faults}; give weights of this model.")
 
 
 def adapt_input(weight: Tensor, channels: int) -> Tensor:

@@ -168,9 +168,9 @@ def _encoder(name: str | None, pretrained: bool) -> tuple[Any, str]:
             return WhisperEncoder(config), ""
         model = WhisperModel.from_pretrained(source, local_files_only=Path(source).is_dir(), dtype=torch.float32)
     except Exception as error:  # of files, the network and unknown architectures
-        said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
+        reason = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
         raise UserError(
-            f"backbone.name={name} cannot be read as Whisper ({said}); give a folder, a name on the hub, or null "
+            f"backbone.name={name} cannot be read as Whisper ({reason}); give a folder, a name on the hub, or null "
             "for the packaged tiny.en"
         ) from error
     return model.encoder, f"{name} (library transformers)"
@@ -194,6 +194,6 @@ def _decoder(name: str | None) -> tuple[Any, str]:
     except UserError:
         raise
     except Exception as error:  # of files and the network
-        said = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
-        raise UserError(f"backbone.name={name}: its decoder cannot be read ({said})") from error
+        reason = (str(error).strip().partition("\n")[0] or type(error).__name__)[:160].rstrip(". ")
+        raise UserError(f"backbone.name={name}: its decoder cannot be read ({reason})") from error
     return model.decoder, tokeniser.backend_tokenizer.to_str()

@@ -102,8 +102,8 @@ class Recogniser(nn.Module):
         self.tokeniser: Any = Tokenizer.from_str(tokeniser)
         self.vocabulary = self.net.embed_tokens.num_embeddings
         self.end = self._special("<|endoftext|>")
-        told = ["<|en|>", "<|transcribe|>"] if self.vocabulary >= _MULTILINGUAL else []
-        self.prompt = [self._special(name) for name in ("<|startoftranscript|>", *told, "<|notimestamps|>")]
+        task_tokens = ["<|en|>", "<|transcribe|>"] if self.vocabulary >= _MULTILINGUAL else []
+        self.prompt = [self._special(name) for name in ("<|startoftranscript|>", *task_tokens, "<|notimestamps|>")]
         self.spelt: list[list[str]] = []
         self.letters: list[str] = []
         self.register_buffer("suppressed", self._suppressed(), persistent=False)

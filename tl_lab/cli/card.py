@@ -26,7 +26,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _card(options: argparse.Namespace) -> None:
     require_folder("card", options.run)
     from tl_lab.assess.card import card, write_card
-    from tl_lab.assess.writing import rows_shown
+    from tl_lab.assess.writing import screen_table
     from tl_lab.results.report.blocks import Table
     from tl_lab.results.screen.console import say
 
@@ -34,6 +34,6 @@ def _card(options: argparse.Namespace) -> None:
     paths = write_card(options.run, options.output, options.assessment, (sections, tiles))
     metrics = next(part for section in sections if section.title == "Metrics" for part in section.parts)
     assert isinstance(metrics, Table)
-    say(sections[0].title, rows_shown(metrics))
+    say(sections[0].title, screen_table(metrics))
     for path in paths:
         print(path)

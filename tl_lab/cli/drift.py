@@ -67,7 +67,7 @@ def _show(found: "Monitored") -> None:
     from rich.text import Text
 
     from tl_lab.assess.drift import detections_table, estimates_table
-    from tl_lab.assess.writing import rows_shown
+    from tl_lab.assess.writing import screen_table
     from tl_lab.results.report.blocks import Table
     from tl_lab.results.screen.console import say
 
@@ -79,10 +79,10 @@ def _show(found: "Monitored") -> None:
              f"against {drift.accuracy.text(percent=True)} now.")
     ]  # fmt: skip
     say(
-        Text.assemble(("Drift" if drift.drifted else "No drift", "bold"), (f"   {found.new.said}", "dim")),
+        Text.assemble(("Drift" if drift.drifted else "No drift", "bold"), (f"   {found.new.description}", "dim")),
         Text(found.advice[:1].upper() + found.advice[1:]),
         *forgets,
-        rows_shown(detections_table(drift, f"{len(found.new.names):,} new samples against the reference")),
-        *([rows_shown(estimates_table(drift, found.known, "Accuracy"))] if drift.estimates else []),
-        rows_shown(moved),
+        screen_table(detections_table(drift, f"{len(found.new.names):,} new samples against the reference")),
+        *([screen_table(estimates_table(drift, found.known, "Accuracy"))] if drift.estimates else []),
+        screen_table(moved),
     )

@@ -23,5 +23,5 @@ def _reproduce(options: argparse.Namespace) -> int:
     from tl_lab.run.reproducing import reproduce
 
     found = reproduce(options.run, options.output, options.allow)
-    print(found.said())
+    print(found.report())
     return 0 if found.equal else 1

@@ -307,9 +307,9 @@ class DataModule(pl.LightningDataModule):
         if near is not None:
             self.duplicates = shared_samples(self.sets, near, self._shares_on_purpose)
         if self.duplicates:
-            warnings.warn(f"{self._duplicates_said()}: scores on them may be too high", stacklevel=2)
+            warnings.warn(f"{self._describe_duplicates()}: scores on them may be too high", stacklevel=2)
 
-    def _duplicates_said(self) -> str:
+    def _describe_duplicates(self) -> str:
         kind = "" if self.near_duplicates is None else f"nearly (similarity {self.near_duplicates:g} or more) "
         return kind + listed(map(str, self.duplicates))
 
@@ -455,7 +455,7 @@ class DataModule(pl.LightningDataModule):
     def facts(self) -> dict[str, str]:
         """Return the facts that must be reported with any result on these data, as text by name."""
         inputs = {"inputs": "; ".join(self.notes)} if self.notes else {}
-        duplicates = {"duplicates": self._duplicates_said()} if self.duplicates else {}
+        duplicates = {"duplicates": self._describe_duplicates()} if self.duplicates else {}
         return {**inputs, **duplicates, **self.problem.facts(self.training_labels)}
 
     def fingerprint(self) -> str:

@@ -45,7 +45,7 @@ class Waiting:
         """Share of the time spent waiting, in [0, 1]; None if nothing was read."""
         return None if self.of_seconds <= 0 else min(1.0, self.seconds / self.of_seconds)
 
-    def said(self, workers: int, cores: int) -> str:
+    def report(self, workers: int, cores: int) -> str:
         """Report the share, with advice on the number of workers.
 
         Args:

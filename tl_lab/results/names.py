@@ -13,6 +13,7 @@ __all__ = [
     "MetricName",
     "answerer",
     "companion",
+    "describe_units",
     "duration",
     "format_change",
     "format_difference",
@@ -31,7 +32,6 @@ __all__ = [
     "readable",
     "split_name",
     "title",
-    "units_said",
 ]
 
 _SPLITS = ("train", "val", "test", "oracle")
@@ -176,7 +176,7 @@ def readable(metric: str) -> str:
     return " ".join((every[word].words if word in every else "") or word for word in metric.split("_"))
 
 
-def units_said(names: Iterable[str]) -> str:
+def describe_units(names: Iterable[str]) -> str:
     """Describe the units of metrics, with one sentence for each problem."""
     metrics = {split_name(name).metric for name in names}
     return " ".join([text for metric, text in leading().items() if metric in metrics and text] or [leading()[ASSUMED]])

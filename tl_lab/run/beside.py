@@ -62,5 +62,5 @@ def _read(run: Path, allow: Sequence[str]) -> tuple[str, PairFeatures]:
     monitor = f"test/target/{parts.data.problem.monitor}"
     value = (results.get("metrics") or {}).get(monitor)
     unit = " %" if is_share(monitor) else ""
-    said = f": {format_metric(monitor, value)}{unit} on the target" if value is not None else ""
-    return f"{name}{said}", features_of_pair(parts.strategy, parts.data)
+    score = f": {format_metric(monitor, value)}{unit} on the target" if value is not None else ""
+    return f"{name}{score}", features_of_pair(parts.strategy, parts.data)

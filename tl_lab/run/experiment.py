@@ -43,7 +43,7 @@ from tl_lab.run.pairing import check_length, check_pairing, check_protocol
 from tl_lab.run.parallel import synchronise_batch_norm
 from tl_lab.run.plan import Plan
 from tl_lab.run.rate_finding import check_rate_finding, with_found_rate
-from tl_lab.run.reporting import banner_of, facts_of, report, waited
+from tl_lab.run.reporting import banner_of, data_wait, facts_of, report
 from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer, prepare_machine
 from tl_lab.run.weights import check_weights
 from tl_lab.strategies.base import Strategy
@@ -376,7 +376,7 @@ def _finish(
         doubts=[text for text in doubts if text],
         drawn=False if _draws(plan) else None,  # so that a run killed while drawing draws again
         **({"findings": findings} if findings else {}),
-        **waited(parts.data),
+        **data_wait(parts.data),
         **_facts_of_callbacks(trainer),
         **parts.strategy.artifacts(folder, parts.data),
     )

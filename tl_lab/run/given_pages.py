@@ -61,11 +61,11 @@ def read_pages(
                 if not skip:
                     raise UserError(f"{error}; --skip-unreadable (skip_unreadable=True) skips such files") from error
                 bad.append(str(error))
-    said = f"{len(bad)} of {files} files of pages cannot be used: {listed(bad)}"
+    message = f"{len(bad)} of {files} files of pages cannot be used: {listed(bad)}"
     if not named:
-        raise UserError(said if bad else "the list of pages is empty")
+        raise UserError(message if bad else "the list of pages is empty")
     if bad:
-        warnings.warn(f"skipped: {said}", stacklevel=2)
+        warnings.warn(f"skipped: {message}", stacklevel=2)
     spec: Any = model.spec
     for start in range(0, len(named), batch_size):
         part = named[start : start + batch_size]

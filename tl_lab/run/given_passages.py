@@ -97,8 +97,8 @@ def _of_squad(path: Path) -> list[tuple[str, Passage]]:
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        said = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{path} is not a file of questions in SQuAD's format ({said})") from error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path} is not a file of questions in SQuAD's format ({reason})") from error
     return found
 
 

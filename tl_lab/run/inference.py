@@ -486,10 +486,10 @@ def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task
             raise UserError(f"{folder} has no separate heads that task={task} could select: leave it out")
         return names
     if task is None or not 1 <= task <= outputs.num_tasks:
-        said = "" if task is None else f", not {task}"
+        suffix = "" if task is None else f", not {task}"
         raise UserError(
             f"{folder} was trained on {outputs.num_tasks} tasks with one head each: select one by "
-            f"task=1 to {outputs.num_tasks}{said}"
+            f"task=1 to {outputs.num_tasks}{suffix}"
         )
     return names[outputs.offset(task - 1) :][: outputs.sizes[task - 1]]
 
@@ -599,8 +599,8 @@ def _as_configured(folder: Path) -> Iterator[None]:
     except UserError:
         raise
     except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise UserError(f"{folder / 'config.yaml'} does not build the run's network: {said}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{folder / 'config.yaml'} does not build the run's network: {reason}") from error
 
 
 def warn_if_edited(folder: Path, cfg: DictConfig) -> None:

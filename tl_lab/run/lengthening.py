@@ -28,21 +28,21 @@ def lengthen(folder: Path, cfg: DictConfig, epochs: int) -> None:
     Raises:
         UserError: the run cannot be extended: fewer epochs, a stream of tasks, no training, or an early stop.
     """
-    plain, said = to_plain(cfg), f"trainer.max_epochs={epochs}"
+    plain, setting = to_plain(cfg), f"trainer.max_epochs={epochs}"
     if cfg.trainer.max_epochs is None:
-        raise UserError(f"{said}: the run of {folder} counts updates, trainer.max_updates: start a new one")
+        raise UserError(f"{setting}: the run of {folder} counts updates, trainer.max_updates: start a new one")
     before = int(cfg.trainer.max_epochs)
     if epochs == before:
         return
     if epochs < before:
-        raise UserError(f"{said}: the run of {folder} has {before} epochs; it can be extended, not shortened")
+        raise UserError(f"{setting}: the run of {folder} has {before} epochs; it can be extended, not shortened")
     if class_of(plain["data"]).in_tasks:
-        raise UserError(f"{said}: the tasks of a stream follow each other, so that none can be extended")
+        raise UserError(f"{setting}: the tasks of a stream follow each other, so that none can be extended")
     if not class_of(plain["strategy"]).trains:
-        raise UserError(f"{said}: this strategy trains nothing")
+        raise UserError(f"{setting}: this strategy trains nothing")
     checkpoint = last_checkpoint(folder)
     if checkpoint is not None and has_stopped(read_checkpoint(checkpoint)):
-        raise UserError(f"{said}: early stopping has ended this run, and would end it again: start a new one")
+        raise UserError(f"{setting}: early stopping has ended this run, and would end it again: start a new one")
     results = read_results(folder)
     earlier: dict[str, Any] = {"epochs": before, **{key: results.get(key) for key in ("metrics", "tested_checkpoint")}}
     with open_dict(cfg):

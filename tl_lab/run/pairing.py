@@ -138,11 +138,11 @@ def _check_adapter(plan: Plan, strategy: Any, traits: frozenset[str]) -> None:
 
 
 def _check_stream_at_once(plan: Plan) -> None:
-    said = f"strategy={plan.strategy.choice} learns the tasks of a stream at once"
+    text = f"strategy={plan.strategy.choice} learns the tasks of a stream at once"
     if (scenario := plan.data.option("scenario")) != "task":
-        raise UserError(f"{said}, each with outputs of its own, not data.scenario={scenario}: set data.scenario=task")
+        raise UserError(f"{text}, each with outputs of its own, not data.scenario={scenario}: set data.scenario=task")
     if plan.data.kind.target_for(plan.data.node) or plan.adaptation.kind.needs_target:
-        raise UserError(f"{said} and takes no target: use data without one, and domain_adaptation=none")
+        raise UserError(f"{text} and takes no target: use data without one, and domain_adaptation=none")
 
 
 def _check_compares(plan: Plan, adaptation: Any) -> None:

@@ -26,7 +26,7 @@ from tl_lab.strategies.base import Strategy
 from tl_lab.training.replay import describe
 from tl_lab.watching.validators.reverse import ReverseValidation
 
-__all__ = ["banner_of", "facts_of", "report", "waited"]
+__all__ = ["banner_of", "data_wait", "facts_of", "report"]
 
 _DEBUGGED = "one tiny run through all stages, whose numbers mean nothing"
 
@@ -127,13 +127,13 @@ def _device(trainer: pl.Trainer) -> str:
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
 
 
-def waited(data: DataModule) -> dict[str, Any]:
+def data_wait(data: DataModule) -> dict[str, Any]:
     """Report how long training waited for data that were read during training; nothing for data in memory."""
     waiting = data.waiting
     if waiting.share is None or not data.read_as_needed:
         return {}
-    said = waiting.said(data.workers, len(os.sched_getaffinity(0)))
-    return {"data_wait": {"share": waiting.share, "seconds": waiting.seconds, "workers": data.workers, "said": said}}
+    text = waiting.report(data.workers, len(os.sched_getaffinity(0)))
+    return {"data_wait": {"share": waiting.share, "seconds": waiting.seconds, "workers": data.workers, "said": text}}
 
 
 def report(plan: Plan, folder: Path, record: Record, waiting: Waiting | None = None) -> None:

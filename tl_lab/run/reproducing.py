@@ -55,7 +55,7 @@ class Reproduction:
         """Whether all numbers are identical to the last bit."""
         return not self.differences
 
-    def said(self) -> str:
+    def report(self) -> str:
         """Format the result as lines."""
         lines = [f"{self.metrics} metrics and {self.logged:,} logged values compared; the new run: {self.folder}"]
         if self.equal:
@@ -174,19 +174,19 @@ def _cells(path: Path) -> dict[tuple[int, str], str]:
 
 
 def _circumstances(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    told = [
+    lines = [
         f"{words}: {before.get(key)} and {after.get(key)}"
         for key, words in _CIRCUMSTANCES.items()
         if before.get(key) != after.get(key)
     ]
     old, new = (content.get("versions") or {} for content in (before, after))
-    told += [
+    lines += [
         f"{package}: {old.get(package)} and {new.get(package)}"
         for package in {**old, **new}
         if old.get(package) != new.get(package)
     ]
     old, new = ((content.get("weights") or {}).get("sha256") for content in (before, after))
-    return [*told, *([f"weights that the backbone started from: {old} and {new}"] if old != new else [])]
+    return [*lines, *([f"weights that the backbone started from: {old} and {new}"] if old != new else [])]
 
 
 def _root() -> Path:

@@ -305,12 +305,12 @@ def _in_size(parts: list[list[Named]], model: Model, what: str) -> list[list[Nam
     if not changed:
         return parts
     words = {"box": "covers {:.0%} of the image's side", "stroke": "has strokes of {:.0%} of its own size"}
-    said = " and ".join(
+    changes = " and ".join(
         f"{words[name].format(now)} where it was {usual:.0%} in the run" for name, (now, usual) in changed.items()
     )
     done = {"box": "scaled", "stroke": "drawn with other strokes"}
     warnings.warn(
-        f"a drawing among the {len(alike):,} {what} images {said}: they were "
+        f"a drawing among the {len(alike):,} {what} images {changes}: they were "
         f"{' and '.join(done[name] for name in changed)}",
         stacklevel=2,
     )

@@ -86,8 +86,8 @@ def make_trainer(
     except UserError:
         raise
     except Exception as error:  # of devices, their drivers and their packages
-        said = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UserError(f"trainer={plan.trainer.choice} cannot start: {said}") from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(f"trainer={plan.trainer.choice} cannot start: {reason}") from error
     choose_port(trainer)
     return cast(pl.Trainer, trainer)
 

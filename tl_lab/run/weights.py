@@ -52,12 +52,12 @@ def check_weights(plan: Plan) -> None:
         find_weights(weights)
     choice = plan.strategy.choice
     if given := _left_aside(plan):
-        said = f"strategy={choice} starts from random weights and ignores {' and '.join(given)}"
+        message = f"strategy={choice} starts from random weights and ignores {' and '.join(given)}"
         if not (plan.sweep.part or plan.resumes):
             raise UserError(
-                f"{said}: use strategy=fine_tuning or feature_extraction to start from them, or leave them out"
+                f"{message}: use strategy=fine_tuning or feature_extraction to start from them, or leave them out"
             )
-        warnings.warn(said, stacklevel=2)
+        warnings.warn(message, stacklevel=2)
     elif plan.strategy.kind.wants_weights and not (plan.init_from or _learned(plan)):
         warnings.warn(
             f"strategy={choice} has no pretrained weights to start from, so that it transfers nothing: give "

@@ -111,8 +111,8 @@ class Distillation(Strategy):
     def further_terms(self, batch: Labelled, features: Tensor, outputs: Tensor) -> dict[str, Tensor]:
         """Return the weighted distance to the teacher's softened predictions."""
         assert self._answers is not None
-        told = self._answers[batch.index]
-        terms = {"distillation": self.weight * distillation_loss(outputs, told, self.temperature, scaled=True)}
+        answers = self._answers[batch.index]
+        terms = {"distillation": self.weight * distillation_loss(outputs, answers, self.temperature, scaled=True)}
         if self.hint is not None:
             assert self._features is not None
             distance = mse_loss(self.hint(features), self._features[batch.index])
@@ -128,6 +128,6 @@ class Distillation(Strategy):
 
     def facts(self) -> dict[str, str]:
         """Report the teacher."""
-        said = f"{self.teacher}, temperature {self.temperature:g}, weight {self.weight:g}"
-        said += f", features with weight {self.features_weight:g}" if self.features_weight else ""
-        return {**super().facts(), "teacher": said}
+        text = f"{self.teacher}, temperature {self.temperature:g}, weight {self.weight:g}"
+        text += f", features with weight {self.features_weight:g}" if self.features_weight else ""
+        return {**super().facts(), "teacher": text}

@@ -119,5 +119,5 @@ class Pretraining(Probed):
 
     def facts(self) -> dict[str, str]:
         """Report that labels are used only by the probe."""
-        said = f"{self.pretext_name}, without labels; scored by a linear probe on the training set's features"
-        return {**super().facts(), "pretraining": said}
+        text = f"{self.pretext_name}, without labels; scored by a linear probe on the training set's features"
+        return {**super().facts(), "pretraining": text}

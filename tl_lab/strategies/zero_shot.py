@@ -111,7 +111,7 @@ class ZeroShot(Strategy):
         elif (known := backbone.classifier()) is not None:
             self._map(names, known)
         elif (recogniser := backbone.recogniser()) is not None:
-            self.network.head = self._told(cast(Recogniser, recogniser))
+            self.network.head = self._prepare_recogniser(cast(Recogniser, recogniser))
             self._listen(cast(Any, backbone), silence)
         elif self.problem.writes:
             raise UserError("strategy=zero_shot transcribes by a decoder with trained weights: set backbone=whisper")
@@ -138,7 +138,7 @@ class ZeroShot(Strategy):
         head.linear = _linear(known)
         self.network.head = head
 
-    def _told(self, recogniser: Recogniser) -> Recogniser:
+    def _prepare_recogniser(self, recogniser: Recogniser) -> Recogniser:
         """Configure a speech decoder with the letters of transcripts or the names of the classes."""
         if self.problem.writes:
             return recogniser.for_letters(self.problem.output_names)
@@ -251,24 +251,24 @@ class ZeroShot(Strategy):
             return {**facts, "zero-shot": f"not applicable: {self.reason}; guessing is correct in {1 / count:.1%}"}
         if isinstance(self.network.head, GroupedHead):
             unmapped = [name for name, group in zip(self.problem.output_names, self.mapped, strict=True) if not group]
-            said = f"classifier of the pretraining task, {count - len(unmapped)} of {count} classes mapped"
-            said += f"; left out: {listed(unmapped, 10)}" if unmapped else ""
+            text = f"classifier of the pretraining task, {count - len(unmapped)} of {count} classes mapped"
+            text += f"; left out: {listed(unmapped, 10)}" if unmapped else ""
         elif isinstance(self.network.head, Recogniser):
             silence = f"{cast(Any, self.network.backbone).silence:g} s of silence after each recording"
             transcribes = self.problem.writes
-            said = (
+            text = (
                 "decoding, greedy unless a text repeats itself"
                 if transcribes
                 else "probability of the classes' names as transcripts"
             )
-            said += f", {silence}"
+            text += f", {silence}"
         else:
-            said = f"{len(self.templates)} template{'s' * (len(self.templates) > 1)} x names"
+            text = f"{len(self.templates)} template{'s' * (len(self.templates) > 1)} x names"
             if self.tower is None:
-                said += ", calibrated by a neutral text" if self.neutral else ", not calibrated"
+                text += ", calibrated by a neutral text" if self.neutral else ", not calibrated"
             else:
-                said += ", by the model's text tower"
-        return {**facts, "zero-shot": said + ("; every labelled sample is scored" if self.scored == "all" else "")}
+                text += ", by the model's text tower"
+        return {**facts, "zero-shot": text + ("; every labelled sample is scored" if self.scored == "all" else "")}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the properties of the network that the configuration does not state."""

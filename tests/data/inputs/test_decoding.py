@@ -257,7 +257,7 @@ def test_every_ending_that_counts_as_an_image_is_read(tmp_path, ending):
     assert np.abs(middle - expected).mean() < 6
 
 
-def test_what_an_ending_hides_is_told_by_content(tmp_path):
+def test_what_an_ending_hides_is_found_by_content(tmp_path):
     (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")  # would start Ghostscript
     assert examine(ImageFiles(tmp_path, ["a.png"])).unreadable == {0: "not an image"}
 
@@ -265,8 +265,8 @@ def test_what_an_ending_hides_is_told_by_content(tmp_path):
 def test_too_many_pixels_are_refused_by_name(tmp_path, monkeypatch):
     Image.new("1", (60, 60)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    said = {0: "more than 2,000 pixels, the limit of decoding"}
-    assert examine(ImageFiles(tmp_path, ["a.png"])).unreadable == said
+    reasons = {0: "more than 2,000 pixels, the limit of decoding"}
+    assert examine(ImageFiles(tmp_path, ["a.png"])).unreadable == reasons
     with pytest.raises(OSError, match="more than 2,000 pixels"):
         decode(tmp_path / "a.png", SQUARE)
 
@@ -323,8 +323,8 @@ def test_a_name_that_is_not_utf8_is_read_and_shown(tmp_path):
     (tmp_path / "a.png").rename(tmp_path / name)
     (tmp_path / os.fsdecode(b"bad\xe9.png")).write_text("no image")
     files = ImageFiles(tmp_path, images_below(tmp_path))
-    kept, _, said = keep_readable(files, None, "skip")
-    assert "bad\\xe9.png (not an image)" in said
+    kept, _, message = keep_readable(files, None, "skip")
+    assert "bad\\xe9.png (not an image)" in message
     assert torch.all(kept.read(0, SQUARE) == 60)
     assert len(kept.fingerprint()) == 64
     with pytest.raises(UserError, match=r"bad\\xe9\.png"):

@@ -59,7 +59,7 @@ def test_sequences_are_cut_and_padded():
 
 
 @pytest.mark.parametrize(
-    ("spec", "shape", "said"),
+    ("spec", "shape", "expected"),
     [
         (ImageSpec((8, 8), 3), (1, 28, 28), ""),
         (ImageSpec((8, 8), 1), (3, 9, 9), ""),
@@ -71,7 +71,7 @@ def test_sequences_are_cut_and_padded():
         (VectorSpec(4), (1, 8, 8), "the data are images of 8x8 pixels"),
     ],
 )
-def test_samples_that_cannot_be_brought_to_it_are_named(spec, shape, said):
+def test_samples_that_cannot_be_brought_to_it_are_named(spec, shape, expected):
     reason = spec.mismatch(shape)
-    assert said in reason
-    assert bool(reason) == bool(said)
+    assert expected in reason
+    assert bool(reason) == bool(expected)

@@ -101,7 +101,7 @@ def test_a_list_is_tokenised_once_for_each_tokeniser_and_length(monkeypatch: pyt
     assert calls == [8, 1, 8]
 
 
-def test_what_is_cut_or_unknown_is_said_also_from_the_cache() -> None:
+def test_what_is_cut_or_unknown_is_reported_also_from_the_cache() -> None:
     for _ in range(2):
         texts = Texts(["the film is good", "x", "the"])
         texts.load_all(spec(2))

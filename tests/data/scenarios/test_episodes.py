@@ -131,7 +131,7 @@ def test_processes_divide_the_steps_episodes(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"test": {**SIZE, "way": 5}}, "'val' has 3 classes, 2 too few for 5-way episodes: lower data.test.way"),
         (
@@ -146,8 +146,8 @@ def test_processes_divide_the_steps_episodes(monkeypatch):
         ({"class_shares": [0.98, 0.01, 0.01]}, "12 classes are too few"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_with_its_numbers(options, said):
-    with pytest.raises(UserError, match=said):
+def test_what_cannot_be_drawn_is_refused_with_its_numbers(options, message):
+    with pytest.raises(UserError, match=message):
         loaded(**options)
 
 

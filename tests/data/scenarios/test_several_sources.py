@@ -81,7 +81,7 @@ def test_an_adaptation_gets_all_sources_and_the_target_without_labels():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"held_out": "e"}, "data.held_out=e is not one of the domains"),
         ({"names": ("a", "b"), "held_out": "a"}, "at least two sources, not 1"),
@@ -91,8 +91,8 @@ def test_an_adaptation_gets_all_sources_and_the_target_without_labels():
         ({"names": ("a", "target")}, "cannot be named 'target'"),
     ],
 )
-def test_domains_that_do_not_exist_are_refused(options, said):
-    with pytest.raises(UserError, match=said):
+def test_domains_that_do_not_exist_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
         loaded(**options)
 
 

@@ -79,7 +79,7 @@ def test_the_order_of_classes_is_fixed_by_the_seed():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (
             {"num_tasks": 11},
@@ -91,8 +91,8 @@ def test_the_order_of_classes_is_fixed_by_the_seed():
         ({"evaluate": "best"}, "task_ends_with=best"),
     ],
 )
-def test_splits_that_cannot_be_made(options, said):
-    with pytest.raises(UserError, match=said):
+def test_splits_that_cannot_be_made(options, message):
+    with pytest.raises(UserError, match=message):
         SplitStream(of=Digits(), **options).load()
 
 
@@ -196,7 +196,7 @@ def test_sets_follow_each_other_with_heads_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("datasets", "said"),
+    ("datasets", "message"),
     [
         (["digits"], "must list at least two sets"),
         (["digits", "digit"], "there is no data=digit; did you mean 'digits'"),
@@ -204,8 +204,8 @@ def test_sets_follow_each_other_with_heads_of_their_own():
         ([Blobs(), PermutedStream(of=Blobs())], "not streams"),
     ],
 )
-def test_sets_that_make_no_stream(datasets, said):
-    with pytest.raises(UserError, match=said):
+def test_sets_that_make_no_stream(datasets, message):
+    with pytest.raises(UserError, match=message):
         DataStream(datasets=datasets)
 
 
@@ -233,7 +233,7 @@ def test_the_configuration_tells_whether_there_is_a_target(of, target):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (
             ["data=split_digits", "domain_adaptation=none"],
@@ -243,22 +243,22 @@ def test_the_configuration_tells_whether_there_is_a_target(of, target):
         (["data=split_digits", "strategy=naive", "domain_adaptation=dann"], "needs a target domain"),
     ],
 )
-def test_pairings_that_make_no_sense(overrides, said):
-    with pytest.raises(UserError, match=said):
+def test_pairings_that_make_no_sense(overrides, message):
+    with pytest.raises(UserError, match=message):
         check_pairing(Plan.of(compose(overrides)))
 
 
 @pytest.mark.parametrize(
-    ("adaptation", "scenario", "strategy", "said"),
+    ("adaptation", "scenario", "strategy", "message"),
     [
         ("target_only", "domain", "naive", "is a bound for one pair"),
         ("cdan", "task", "naive", "compares predictions over fixed classes"),
         ("dann", "domain", "joint", "trains on all tasks at once, without target"),
     ],
 )
-def test_adaptations_that_do_not_suit_a_stream(adaptation, scenario, strategy, said):
+def test_adaptations_that_do_not_suit_a_stream(adaptation, scenario, strategy, message):
     given = ["data=permuted_digits", "data@data.of=printed_to_handwritten", f"domain_adaptation={adaptation}"]
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         check_pairing(Plan.of(compose([*given, f"data.scenario={scenario}", f"strategy={strategy}"])))
 
 

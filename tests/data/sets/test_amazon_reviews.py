@@ -83,7 +83,7 @@ def test_damaged_and_missing_files_are_named(small):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ("7 0:1", r"the label 7 in row 21 \(1 rows in all\): labels are -1 \(negative\) and 1"),
         ("0 0:1", r"the label 0 in row 21"),
@@ -92,21 +92,21 @@ def test_damaged_and_missing_files_are_named(small):
         ("1 0:nan", r"has the value nan: features are counts"),
     ],
 )
-def test_labels_and_counts_are_checked_when_read(small, row, said):
+def test_labels_and_counts_are_checked_when_read(small, row, message):
     file = small / "amazon_reviews" / "books_train.svmlight"
     file.write_text(file.read_text() + row + "\n")
-    with pytest.raises(UserError, match=r"books_train\.svmlight .*" + said):
+    with pytest.raises(UserError, match=r"books_train\.svmlight .*" + message):
         AmazonReviews(root=str(small)).read()
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"pair": "books_to_music"}, "no domain 'music'"),
         ({"val_share": 0.0}, r"data\.val_share"),
         ({"augmentation": Augmentation(flip=1.0)}, "are vectors"),
     ],
 )
-def test_wrong_options_are_refused(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
         AmazonReviews(**options)

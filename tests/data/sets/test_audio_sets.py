@@ -62,13 +62,13 @@ def test_a_file_is_read_in_the_range_of_its_kind(kind: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [("empty.wav", None, "contains no sound: it is empty"), ("bad.wav", b"no sound", "cannot be read as sound")],
 )
-def test_files_without_sound_are_one_sentence(name: str, content: bytes | None, said: str, tmp_path: Path) -> None:
+def test_files_without_sound_are_one_sentence(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(content) if content else wavfile.write(path, 8000, np.zeros(0, np.int16))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_wave(path)
 
 
@@ -138,9 +138,9 @@ def test_a_folder_is_learned_predicted_and_scored(tmp_path: Path, monkeypatch: p
     (tmp_path / "run" / ".hydra").mkdir(exist_ok=True)  # which Hydra writes from the command line
     (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
     assert (tmp_path / "run" / "figures" / "spectrograms_test.png").is_file()
-    said = pd.read_csv(predict_to_csv(tmp_path / "run", place, tmp_path / "said.csv"))
-    assert len(said) == 20
-    right = float((said.label == said.input.map(lambda name: Path(name).parent.name)).mean())
+    table = pd.read_csv(predict_to_csv(tmp_path / "run", place, tmp_path / "said.csv"))
+    assert len(table) == 20
+    right = float((table.label == table.input.map(lambda name: Path(name).parent.name)).mean())
     scores = score(tmp_path / "run", place, tmp_path / "scores.json")
     assert scores["metrics"]["test/tones/acc"] == pytest.approx(right)
     new = folder_of_tones(tmp_path / "new")
@@ -173,7 +173,7 @@ def test_files_that_cannot_be_read_stop_or_are_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"target": "georg"}, "there is no domain 'georg'; did you mean 'george'"),
         ({"source": ["theo", "x"]}, "there is no speaker 'x'; valid: george, .*yweweler"),
@@ -181,8 +181,8 @@ def test_files_that_cannot_be_read_stop_or_are_left_out(tmp_path: Path) -> None:
         ({"target": "theo", "split": "speaker"}, "data.split=speaker cannot be combined"),
     ],
 )
-def test_speakers_that_do_not_exist(options: dict, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_speakers_that_do_not_exist(options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         SpokenDigits(**options)
 
 

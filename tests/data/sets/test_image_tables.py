@@ -127,7 +127,7 @@ def test_a_patient_on_both_sides_of_a_given_split_is_refused(films: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({}, "set either data.label_column .* or data.findings .*, not both"),
         ({"findings": ["hihg"]}, "data.findings: .* has no column 'hihg'; did you mean 'high'"),
@@ -137,8 +137,8 @@ def test_a_patient_on_both_sides_of_a_given_split_is_refused(films: Path, tmp_pa
         ({**FINDINGS, "split_column": "part"}, "cells in .* must be train, val or test, and train and test"),
     ],
 )
-def test_mistakes_are_one_sentence(films: Path, options: dict, said: str) -> None:
-    with pytest.raises(UserError, match=said) as refused:
+def test_mistakes_are_one_sentence(films: Path, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message) as refused:
         table(films, **options)
     assert "\n" not in str(refused.value)
 

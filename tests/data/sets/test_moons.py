@@ -51,13 +51,13 @@ def test_noise_has_the_deviation_that_is_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"count": 10}, r"data\.count"),
         ({"noise": -0.1}, r"data\.noise"),
         ({"augmentation": Augmentation(flip=1.0)}, "moons are points"),
     ],
 )
-def test_wrong_options_are_refused(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
         Moons(**options)

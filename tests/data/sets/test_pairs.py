@@ -16,7 +16,7 @@ def test_one_word_two_words_and_several_sources():
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (("amazon->webcam", None, None), "SOURCE_to_TARGET"),
         (("amazon_to_webcm", None, None), "did you mean 'webcam'"),
@@ -27,6 +27,6 @@ def test_one_word_two_words_and_several_sources():
         (("dslr+dslr_to_webcam", None, None), "contains a domain twice"),
     ],
 )
-def test_wrong_names_are_refused(given, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_names_are_refused(given, message):
+    with pytest.raises(UserError, match=message):
         name_pair(*given, DOMAINS)

@@ -70,17 +70,17 @@ def test_scores_compare_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"answers": []}, "the question 0 has no answer"),
         ({"answers": [{"answer_start": 0, "text": "z"}]}, "the answer to 0 is not at its stated position"),
     ],
 )
-def test_files_that_cannot_be_right(change: dict, said: str, tmp_path: Path) -> None:
+def test_files_that_cannot_be_right(change: dict, message: str, tmp_path: Path) -> None:
     content = json.loads(Path(written(tmp_path / "q.json", 1)).read_text())
     content["data"][0]["paragraphs"][0]["qas"][0].update(change)
     (tmp_path / "q.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read_squad(tmp_path / "q.json")
 
 
@@ -99,9 +99,9 @@ def test_a_run_finds_the_answers(tmp_path: Path) -> None:
     answers = load(tmp_path / "run").predict(asked)
     assert answers.labels == ["b", "c"]
     assert answers.values.tolist() == [[1, 1], [3, 3]]
-    said = pd.read_csv(predict_to_csv(tmp_path / "run", tmp_path / "dev.json", tmp_path / "said.csv"))
-    assert said.columns.tolist() == ["input", "label", "confidence"]
-    assert said.label.isin(["b", "c"]).mean() > 0.8
+    table = pd.read_csv(predict_to_csv(tmp_path / "run", tmp_path / "dev.json", tmp_path / "said.csv"))
+    assert table.columns.tolist() == ["input", "label", "confidence"]
+    assert table.label.isin(["b", "c"]).mean() > 0.8
     with pytest.raises(UserError, match=r"dev\.json cannot be tested on.*data\.test_path of data=squad"):
         score(tmp_path / "run", tmp_path / "dev.json")
     is_monitored_and_described(tmp_path / "run", "data=squad", *files, "data.val_share=0.2")
@@ -133,7 +133,7 @@ def test_questions_to_predict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("q.json", '{"data": [{"paragraphs": [{"context": "a"}]}]}', r"q\.json is not a file .*SQuAD's format"),
         ("q.json", '{"data": []}', r"q\.json contains no questions"),
@@ -142,9 +142,9 @@ def test_questions_to_predict(tmp_path: Path) -> None:
         ("q.txt", "Who?", r"q\.txt contains no questions that can be read: give a file in SQuAD's format"),
     ],
 )
-def test_questions_that_cannot_be_predicted(name: str, content: str, said: str, tmp_path: Path) -> None:
+def test_questions_that_cannot_be_predicted(name: str, content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         passages_in(tmp_path / name)
 
 

@@ -101,8 +101,8 @@ def test_a_run_finds_fields_and_names_their_words(tmp_path: Path, monkeypatch: p
     rows += [[5, 1, 0, 50, 200, 20, "27/1/2018"], [5, 1, 0, 100, 100, 20, "TOTAL"], [5, 1, 120, 100, 80, 20, "7.50"]]
     columns = ["level", "page_num", "left", "top", "width", "height", "text"]
     pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "new.tsv", sep="\t", index=False)
-    said = pd.read_csv(predict_to_csv(tmp_path / "run", tmp_path / "new.tsv", tmp_path / "said.csv"))
-    assert said.label.tolist() == ["company b ccc; date 27/1/2018; total 7.50"]
+    table = pd.read_csv(predict_to_csv(tmp_path / "run", tmp_path / "new.tsv", tmp_path / "said.csv"))
+    assert table.label.tolist() == ["company b ccc; date 27/1/2018; total 7.50"]
     is_monitored_and_described(tmp_path / "run", *options[:2])
     is_assessed(tmp_path / "assessed", *options[:5])
 

@@ -82,10 +82,10 @@ def test_a_run_writes_down_what_it_hears(tmp_path: Path, monkeypatch: pytest.Mon
     assert found["metrics"]["test/wer"] == 0.0
     assert found["metrics"]["test/letter_acc"] == 1.0
     assert (tmp_path / "run" / "figures" / "spectrograms_test.png").is_file()
-    said = pd.read_csv(
+    table = pd.read_csv(
         predict_to_csv(tmp_path / "run", [tmp_path / "0.wav", tmp_path / "2.wav"], tmp_path / "said.csv")
     )
     truth = pd.read_csv(tmp_path / "speech.csv").transcript.str.strip(".").str.lower()
-    assert said.label.tolist() == [truth[0], truth[2]]
+    assert table.label.tolist() == [truth[0], truth[2]]
     is_monitored_and_described(tmp_path / "run", *options[:2])
     is_assessed(tmp_path / "assessed", *options[:3], *options[4:6])

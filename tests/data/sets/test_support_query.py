@@ -63,7 +63,7 @@ def test_a_backbone_is_scored_on_the_lists(table, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda t: t[~((t["label"] == "top") & (t["role"] == "support"))], "'top' of episode one has 0 support and 2"),
         (lambda t: t[t["label"] != "top"], "episode .* has 2 classes, but data.test.way is 3"),
@@ -71,11 +71,11 @@ def test_a_backbone_is_scored_on_the_lists(table, tmp_path):
         (lambda t: t.drop(columns="label"), "has no column 'label'"),
     ],
 )
-def test_lists_that_are_no_episodes_are_refused(table, change, said):
+def test_lists_that_are_no_episodes_are_refused(table, change, message):
     change(pd.read_csv(table).sort_values(["episode", "path"])).to_csv(table, index=False)
     data = SupportQuery(path=str(table), **SIZES)
     data.request = data.request.__class__(serves="classes")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         data.load()
 
 

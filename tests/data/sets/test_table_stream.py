@@ -246,25 +246,25 @@ MISTAKES: list[tuple[str, bytes, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "content", "options"), MISTAKES)
 def test_mistakes_are_reported_in_the_same_sentence(kind: str, content: bytes, options: dict, tmp_path: Path) -> None:
-    path, said = tmp_path / f"t.{kind}", []
+    path, messages = tmp_path / f"t.{kind}", []
     path.write_bytes(content)
     for lazy in (True, False):
         with pytest.raises(UserError) as caught:
             _loaded(path, lazy, **options)
-        said.append(str(caught.value))
-    assert said[0] == said[1]
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
     assert [*(tmp_path / "cache").glob("*.part")] == []
 
 
 @pytest.mark.parametrize(("kind", "options"), [("parquet", {"text_column": "txt"}), ("parquet", {"label_column": "x"})])
 def test_columns_that_a_parquet_file_lacks(kind: str, options: dict, tmp_path: Path) -> None:
     path = _write(tmp_path, kind)
-    said = []
+    messages = []
     for lazy in (True, False):
         with pytest.raises(UserError, match="has no column") as caught:
             _loaded(path, lazy, **options)
-        said.append(str(caught.value))
-    assert said[0] == said[1]
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
 def test_texts_that_are_numbers_are_read_as_a_whole(tmp_path: Path) -> None:
@@ -386,9 +386,9 @@ def write(folder):
 print((cached_folder("rows", {}, write) / "by").read_text())
 """
     runs = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = [run.communicate()[0] for run in runs]
+    outputs = [run.communicate()[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0]
-    assert len(set(said)) == 1
+    assert len(set(outputs)) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

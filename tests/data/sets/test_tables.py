@@ -70,16 +70,16 @@ def test_numbers_are_standardised_by_the_training_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         ({"c": ["a"]}, "has no column 'n'; did you mean|has no column 'n'; valid: c"),
         ({"n": ["x"], "c": ["a"]}, "column 'n' has 'x' in row 1, which is not a number"),
         ({"n": ["inf"], "c": ["a"]}, "column 'n' has 'inf' in row 1, which is not a number"),
     ],
 )
-def test_rows_that_do_not_fit_are_one_sentence(table: dict, said: str) -> None:
+def test_rows_that_do_not_fit_are_one_sentence(table: dict, message: str) -> None:
     spec = TableSpec(("n",), (0.0,), (1.0,), (), ("c",), (("a",),))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         spec.encode(pd.DataFrame(table), "rows.csv")
 
 
@@ -144,7 +144,7 @@ def test_kinds_of_files_give_the_same_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"label_column": "lable"}, "data.label_column: .* has no column 'lable'; did you mean 'label'"),
         ({"drop": ["ag"]}, "data.drop: .* has no column 'ag'"),
@@ -152,9 +152,9 @@ def test_kinds_of_files_give_the_same_rows(tmp_path: Path) -> None:
         ({"missing": ["-"], "drop": ["year"]}, "column 'age' contains numbers and words"),
     ],
 )
-def test_mistakes_are_one_sentence(options: dict, said: str, tmp_path: Path) -> None:
+def test_mistakes_are_one_sentence(options: dict, message: str, tmp_path: Path) -> None:
     table = people().assign(mixed=np.where(np.arange(60) % 2, "1", "two"))
-    with pytest.raises(UserError, match=said) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         loaded(Table(path=written(tmp_path, table), **options))
     assert "\n" not in str(refused.value)
 
@@ -181,7 +181,7 @@ def test_cells_stand_below_the_names_of_the_header(text: str, names: list[str], 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a,label\n1,2,x\n3,4,y\n", r"line 2 has 3 cells, but the header has 2"),  # else the first would be an index
         ("a,label\n1,x\n3,y,\n", r"line 3 has 3 cells, but the header has 2"),
@@ -191,9 +191,9 @@ def test_cells_stand_below_the_names_of_the_header(text: str, names: list[str], 
         ("", r"cannot be read as a table \(No columns to parse from file\)"),
     ],
 )
-def test_tables_whose_columns_are_not_known_are_refused(text: str, said: str, tmp_path: Path) -> None:
+def test_tables_whose_columns_are_not_known_are_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(text)
-    with pytest.raises(UserError, match=said) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         loaded(Table(path=str(tmp_path / "table.csv")))
     assert "\n" not in str(refused.value)
 
@@ -242,10 +242,10 @@ def test_a_run_on_two_domains_beside_its_trees(tmp_path: Path, monkeypatch: pyte
     assert found["metrics"]["test/target trees/acc"] == pytest.approx(expected)
     model = load(tmp_path / "run")
     assert model.spec == data.columns
-    said = pd.read_csv(predict_to_csv(tmp_path / "run", path))
-    assert set(said.label) <= {"no", "yes"}
+    predicted = pd.read_csv(predict_to_csv(tmp_path / "run", path))
+    assert set(predicted.label) <= {"no", "yes"}
     truth = score(tmp_path / "run", path, tmp_path / "scores.json")
-    right = float((said.label == people(200).label).mean())
+    right = float((predicted.label == people(200).label).mean())
     assert truth["metrics"]["test/people/acc"] == pytest.approx(right)
     is_monitored_and_described(tmp_path / "run", "data=table_pair", *given[:5])
 

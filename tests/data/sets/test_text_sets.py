@@ -81,7 +81,7 @@ def test_fewer_test_samples_are_drawn_by_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "options", "said"),
+    ("content", "options", "message"),
     [
         ("review,stars\na,1\n", {"text_column": "reviw"}, r"text_column: .* no column 'reviw'; did you mean 'review'"),
         ("review,stars\na,1\n", {"label_column": "star"}, r"label_column: .* no column 'star'; did you mean 'stars'"),
@@ -91,10 +91,10 @@ def test_fewer_test_samples_are_drawn_by_seed(tmp_path: Path) -> None:
         ("review,stars\na,2\nb,2,3\n", {}, r"cannot be read as a table"),
     ],
 )
-def test_a_wrong_table_is_refused_in_one_sentence(content: str, options: dict, said: str, tmp_path: Path) -> None:
+def test_a_wrong_table_is_refused_in_one_sentence(content: str, options: dict, message: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(content)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         table(path, **options)
 
 

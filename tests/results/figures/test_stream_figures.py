@@ -66,7 +66,7 @@ def test_what_is_not_defined_is_blank_and_empty_rows_are_left_out():
     assert ax.collections[0].get_cmap()(np.ma.masked_all(1)).tolist() == [[1, 1, 1, 1]]
 
 
-def test_tasks_learned_at_once_are_said_to_be():
+def test_tasks_learned_at_once_are_labelled_as_such():
     (ax,) = accuracy_matrix_figure(AT_ONCE, NAMES).axes
     assert row_labels(ax) == ["before training", "after all tasks"]
     assert not [text for text in cells(ax).values() if text.get_fontweight() == "bold"]

@@ -49,7 +49,7 @@ def _table(text, title):
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if line.startswith("|")]
 
 
-def _said(values, digits, scale=1.0):
+def _interval(values, digits, scale=1.0):
     mean, half = scale * np.mean(values), scale * stats.t.ppf(0.975, 2) * stats.sem(values)
     return f"{mean:{digits}} ± {half:{digits}}"
 
@@ -59,27 +59,27 @@ def test_a_sweep_over_a_regression(tmp_path, capsys):
     head, _, scratch, tuned = _table(text, "Settings")
     assert head == ["setting", "n", "test R²", "test Spearman", "test MAE", "test MSE", "duration"]
     of_scratch, of_tuned = (np.array(REGRESSION[name]).T for name in ("from_scratch", "fine_tuning"))
-    assert scratch[2].startswith(_said(of_scratch[0], "z.3f"))
-    assert scratch[4:6] == [_said(of_scratch[2], "z.4g"), _said(of_scratch[3], "z.4g")]
+    assert scratch[2].startswith(_interval(of_scratch[0], "z.3f"))
+    assert scratch[4:6] == [_interval(of_scratch[2], "z.4g"), _interval(of_scratch[3], "z.4g")]
     best = [
-        f"**{_said(values, digits)}**"
+        f"**{_interval(values, digits)}**"
         for values, digits in zip(of_tuned, ("z.3f", "z.3f", "z.4g", "z.4g"), strict=True)
     ]
     assert tuned[2:6] == best, "the highest R² and the lowest errors"
     assert "MAE in the unit of the target, MSE in its square." in text
     assert "per cent" not in text
     (difference,) = _table(text, "Difference to `strategy=from_scratch`, seed by seed")[2:]
-    assert difference[2:5] == ["test R²", f"+{_said(of_tuned[0] - of_scratch[0], 'z.3f')}", "3 of 3"]
+    assert difference[2:5] == ["test R²", f"+{_interval(of_tuned[0] - of_scratch[0], 'z.3f')}", "3 of 3"]
     tex = (tmp_path / "summary.tex").read_text(encoding="utf-8")
     assert "setting & n & test R$^2$ & test Spearman & test MAE & test MSE" in tex
-    assert rf"\textbf{{{_said(of_tuned[3], 'z.4g')}}}".replace("±", r"$\pm$") in tex
+    assert rf"\textbf{{{_interval(of_tuned[3], 'z.4g')}}}".replace("±", r"$\pm$") in tex
     assert "test R²" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "val R²" in (tmp_path / "report.html").read_text(encoding="utf-8"), "its curves lead, too"
     show_summary(tmp_path)
-    said = capsys.readouterr().out
-    assert "R²" in said
-    assert _said(of_tuned[0], "z.3f") in said
-    assert "accuracy" not in text + said + tex
+    printed = capsys.readouterr().out
+    assert "R²" in printed
+    assert _interval(of_tuned[0], "z.3f") in printed
+    assert "accuracy" not in text + printed + tex
 
 
 def test_a_sweep_over_several_labels(tmp_path, capsys):
@@ -88,12 +88,12 @@ def test_a_sweep_over_several_labels(tmp_path, capsys):
     expected = ["AUROC", "mAP", "macro F1", "macro F1 (tuned thresholds)", "exact match"]
     assert head[2:-1] == [f"test {name} %" for name in expected]
     of_tuned = np.array(MULTI_LABEL["fine_tuning"]).T
-    assert tuned[2:-1] == [f"**{_said(values, '.1f', 100)}**" for values in of_tuned]
+    assert tuned[2:-1] == [f"**{_interval(values, '.1f', 100)}**" for values in of_tuned]
     assert "AUROC, mAP, F1 and exact matches in per cent." in text
     show_summary(tmp_path)
-    said = capsys.readouterr().out
-    assert "AUROC %" in said
-    assert "accuracy" not in text + said
+    printed = capsys.readouterr().out
+    assert "AUROC %" in printed
+    assert "accuracy" not in text + printed
 
 
 def test_two_seeds_show_both_values_and_no_interval(tmp_path, capsys):

@@ -15,7 +15,7 @@ from tl_lab.results.folder.files import write_json
 from tl_lab.results.report.writing import show_summary, sizes_of, write_report
 from tl_lab.results.tables.collecting import OVERRIDE, collect
 from tl_lab.results.tables.summarising import paired_differences, summarise
-from tl_lab.results.tables.winners import winners_said
+from tl_lab.results.tables.winners import describe_winners
 
 ACCURACY = {
     "none": [0.50, 0.52, 0.54],
@@ -202,7 +202,8 @@ def test_the_winner_of_a_search_is_named(tmp_path, capsys):
         )
     _run(tmp_path / "a" / "3", ["optimizer.lr=9", "sweep.trial=true"], {}, status="failed")
     assert (
-        winners_said(collect(tmp_path / "a")) == "Best of 3 trials by val loss: `optimizer.lr=0.11` with 0.25 (run 1)."
+        describe_winners(collect(tmp_path / "a"))
+        == "Best of 3 trials by val loss: `optimizer.lr=0.11` with 0.25 (run 1)."
     )
     write_report(tmp_path / "a", figure=False)
     assert "Best of 3 trials by val loss: `optimizer.lr=0.11`" in (tmp_path / "a" / "summary.md").read_text()
@@ -213,12 +214,12 @@ def test_the_winner_of_a_search_is_named(tmp_path, capsys):
         trial = [f"domain_adaptation={method}", f"optimizer.lr=0.{number}1", "sweep.trial=true"]
         facts = {"objective": acc, "objective_metric": "val/source/acc"}
         _run(tmp_path / "b" / str(number), trial, {"val/source/acc": acc}, **facts)
-    assert winners_said(collect(tmp_path / "b")) == (
+    assert describe_winners(collect(tmp_path / "b")) == (
         "Best of 4 trials by val source accuracy %, for each method: `domain_adaptation=dann optimizer.lr=0.11` with "
         "80.0 (run 1); `domain_adaptation=mmd optimizer.lr=0.21` with 60.0 (run 2)."
     )
     _run(tmp_path / "c" / "0", ["optimizer.lr=1"], {"val/acc": 0.5}, objective=0.5, objective_metric="val/acc")
-    assert winners_said(collect(tmp_path / "c")) == ""  # no trial
+    assert describe_winners(collect(tmp_path / "c")) == ""  # no trial
 
 
 def test_a_damaged_run_is_a_row_and_takes_nothing_from_the_others(sweep):
@@ -347,9 +348,9 @@ def test_a_streams_tasks_are_in_their_order_and_its_mean_alone_is_shown(tmp_path
     tasks = [name for name in runs if name.startswith("test/")]
     assert tasks == ["test/acc", "test/task1/acc", "test/task2/acc", "test/task3/acc", "test/task10/acc"]
     show_summary(tmp_path)
-    said = capsys.readouterr().out
-    assert "87.5" in said
-    assert "task10" not in said
+    printed = capsys.readouterr().out
+    assert "87.5" in printed
+    assert "task10" not in printed
 
 
 def test_sizes_are_drawn_where_they_may_explain_something():

@@ -26,7 +26,7 @@ class _Ascii(io.StringIO):
     encoding = "ascii"
 
 
-def _said(say, *args, **kwargs):
+def _output_of(say, *args, **kwargs):
     stream = io.StringIO()
     say(*args, **kwargs, stream=stream)
     text = stream.getvalue()
@@ -44,7 +44,7 @@ def test_the_banner_names_every_fact_in_plain_text():
         "nothing": None,
         "preprocessing": "to [28, 28]: " + "enlarged " * 20,
     }
-    text = _said(banner, facts, title="a title")
+    text = _output_of(banner, facts, title="a title")
     assert text.startswith("a title\n")
     assert "1,248,424, of which 5,130 (0.4%) trainable" in text
     assert "10, all trainable" in text
@@ -56,7 +56,7 @@ def test_the_banner_names_every_fact_in_plain_text():
 
 
 def test_the_table_has_one_row_per_domain_and_the_reference():
-    text = _said(
+    text = _output_of(
         final_table, METRICS, reference={"target": 0.573}, seed=0, tested_checkpoint="last",
         protocol={"target_labels": "used for this table only"},
     )  # fmt: skip
@@ -91,24 +91,24 @@ def test_a_baseline_has_a_column_that_names_it():
 
 
 def test_an_oracles_target_is_marked():
-    text = _said(final_table, METRICS, protocol={"oracle": "trained on the target's labels"})
+    text = _output_of(final_table, METRICS, protocol={"oracle": "trained on the target's labels"})
     assert sum("(oracle)" in line for line in text.splitlines()) == 1
     assert any(line.startswith("target (oracle)  ") for line in text.splitlines())
 
 
 def test_a_set_without_domains_has_one_row():
-    text = _said(final_table, {"test/acc": 0.5, "test/acc_ci95": 0.01})
+    text = _output_of(final_table, {"test/acc": 0.5, "test/acc_ci95": 0.01})
     assert any(line.split() == ["all", "50.0", "±", "1.0"] for line in text.splitlines())
     assert "reference" not in text
 
 
 def test_no_test_metrics_is_reported():
-    assert "No test metric was logged." in _said(final_table, {"val/acc": 0.5})
+    assert "No test metric was logged." in _output_of(final_table, {"val/acc": 0.5})
 
 
 def test_commands_and_paths_are_never_broken():
     folder = "/folder/" + "x" * 150
-    text = _said(next_steps, folder, [("over seeds", "python train.py -m " + "a=b " * 40 + "end"), "python plain"])
+    text = _output_of(next_steps, folder, [("over seeds", "python train.py -m " + "a=b " * 40 + "end"), "python plain"])
     assert f"Files: {folder}\n" in text
     assert any(line.endswith("end") and "python train.py" in line for line in text.splitlines())
     assert "  python plain\n" in text
@@ -145,7 +145,7 @@ def test_health_shows_numbers_and_what_they_mean():
         "gradient_norms": {"task_loss": 0.25, "domain_loss": 0.031},
         "reading": "aligned: A-distance 1.80 -> 0.42",
     }
-    numbers, meaning = " ".join(_said(health, facts).split()).split(" health: ")
+    numbers, meaning = " ".join(_output_of(health, facts).split()).split(" health: ")
     assert numbers == (
         "A-distance 1.8 -> 0.42; linear domain classifier % 95.0 -> 60.5; discriminator % 61.0; lambda 1; gradient at "
         "the features: task loss 0.25, domain loss 0.031"
@@ -161,5 +161,5 @@ def test_health_leaves_out_what_is_not_known():
         "gradient_norms": {},
         "reading": "x",
     }
-    assert " ".join(_said(health, facts).split()) == "A-distance 1.7 health: x"
-    assert _said(health, {"reading": "nothing was measured"}).split() == ["health:", "nothing", "was", "measured"]
+    assert " ".join(_output_of(health, facts).split()) == "A-distance 1.7 health: x"
+    assert _output_of(health, {"reading": "nothing was measured"}).split() == ["health:", "nothing", "was", "measured"]

@@ -57,7 +57,7 @@ def test_what_was_not_run_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         ({"says": "x", "better": {"strategy": "a"}}, "lacks worse"),
         ({"says": "x", "better": {}, "worse": {}, "bye": 1}, "no key 'bye'.*by"),
@@ -69,8 +69,8 @@ def test_what_was_not_run_says_so() -> None:
         ),
     ],
 )
-def test_a_wrong_claim_is_refused(entry: dict[str, object], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_a_wrong_claim_is_refused(entry: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         Reproduces("none", METRIC, methods="strategy", claims=[entry])
 
 

@@ -11,7 +11,7 @@ from tl_lab.results.report.writing import write_report
 from tl_lab.results.tables.collecting import collect
 from tl_lab.results.tables.forgetting import find_forgotten
 
-SAID = "Spearman's correlation of cosines with 150 similarities of STS-B"
+TASK = "Spearman's correlation of cosines with 150 similarities of STS-B"
 MEASURED = {"none": [(0.82, 0.61), (0.82, 0.64), (0.82, 0.55)], "lora": [(0.82, 0.80), (0.82, 0.79)]}
 
 
@@ -28,10 +28,10 @@ def sweep(tmp_path: Path) -> Path:
     for adapter, scores in MEASURED.items():
         for seed, (before, after) in enumerate(scores):
             metrics = {"test/acc": 0.9, "base/before/spearman": before, "base/after/spearman": after}
-            watched = {"task": SAID, "metric": "spearman", "before": before, "after": after}
+            watched = {"task": TASK, "metric": "spearman", "before": before, "after": after}
             _run(tmp_path / f"{adapter}{seed}", adapter, seed, metrics=metrics, forgetting=watched)
     _run(tmp_path / "prompt", "prompt", 0, metrics={"test/acc": 0.8})
-    broken = {"task": SAID, "metric": "spearman", "before": 0.82}
+    broken = {"task": TASK, "metric": "spearman", "before": 0.82}
     _run(tmp_path / "broken", "lora", 2, status="failed", metrics={}, forgetting=broken, error="stopped")
     return tmp_path
 
@@ -41,7 +41,7 @@ def test_each_setting_has_the_scores_of_its_completed_runs(sweep: Path) -> None:
     assert found.keys() == {f"adapter={name}" for name in MEASURED}
     for name, scores in MEASURED.items():
         each = found[f"adapter={name}"]
-        assert (each.task, each.metric) == (SAID, "spearman")
+        assert (each.task, each.metric) == (TASK, "spearman")
         assert list(zip(each.before, each.after, strict=True)) == scores
     before, after = np.array(MEASURED["none"]).T
     change = found["adapter=none"].change
@@ -61,7 +61,7 @@ def test_the_report_shows_the_base_task_before_and_after(sweep: Path) -> None:
     shown = {row[0]: row[1:] for row in rows[2:]}
     assert shown.keys() == {f"adapter={name}" for name in MEASURED}
     assert shown["adapter=lora"] == [
-        SAID, "Spearman", "2", "0.820 (0.820, 0.820)", "0.795 (0.790, 0.800)", "-0.025 (-0.030, -0.020)",
+        TASK, "Spearman", "2", "0.820 (0.820, 0.820)", "0.795 (0.790, 0.800)", "-0.025 (-0.030, -0.020)",
     ]  # fmt: skip
     assert shown["adapter=none"][3].startswith("0.820")
     assert shown["adapter=none"][5].startswith("-0.220 ± ")

@@ -60,7 +60,7 @@ def test_one_row_per_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "facts", "said"),
+    ("overrides", "facts", "message"),
     [
         (
             ["domain_adaptation=none", "optimizer.lr=1"],
@@ -71,9 +71,9 @@ def test_one_row_per_run(tmp_path):
         (["domain_adaptation=none"], {"status": "failed", "error": "NaN"}, "is failed: NaN"),
     ],
 )
-def test_other_runs_are_refused(tmp_path, overrides, facts, said):
+def test_other_runs_are_refused(tmp_path, overrides, facts, message):
     _run(tmp_path / "0", overrides, **facts)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         stored(EXPERIMENT, [str(tmp_path)])
 
 
@@ -256,9 +256,9 @@ def test_seeds_are_added_until_the_verdict_is_decided(tmp_path, monkeypatch, cap
     with pytest.raises(SystemExit) as end:
         main(["papers", "run", EXPERIMENT, "--until", "decided"])
     assert end.value.code == 1  # decided: not within its tolerance
-    said = capsys.readouterr().out
-    assert "undecided" in said
-    assert said.strip().endswith("not within its tolerance, 1 of 2 methods within the tolerance")
+    printed = capsys.readouterr().out
+    assert "undecided" in printed
+    assert printed.strip().endswith("not within its tolerance, 1 of 2 methods within the tolerance")
     asked_for = [text for command in commands for text in command if text.startswith("seed=")]
     assert asked_for[0] == "seed=1,2"
     kept = pd.read_csv(tmp_path / "kept" / f"{EXPERIMENT}.csv")
@@ -283,9 +283,9 @@ def test_runs_of_uncommitted_code_are_compared_before_they_are_refused(tmp_path,
     monkeypatch.setattr(f"{__name__}._run", functools.partial(_run, **commit))
     with pytest.raises(SystemExit):
         main(["papers", "run", EXPERIMENT])
-    said = capsys.readouterr()
-    assert "undecided, 0 of 2 methods within the tolerance" in said.out
-    assert "only runs of committed code" in said.err
+    printed = capsys.readouterr()
+    assert "undecided, 0 of 2 methods within the tolerance" in printed.out
+    assert "only runs of committed code" in printed.err
 
 
 def test_adding_seeds_ends_at_a_number(tmp_path, monkeypatch, capsys):

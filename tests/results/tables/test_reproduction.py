@@ -196,7 +196,7 @@ def test_what_was_swept_leaves_out_the_seed_and_what_is_the_same_in_all():
 
 
 @pytest.mark.parametrize(
-    ("node", "said"),
+    ("node", "message"),
     [
         ({"published": {}}, "reproduces.source"),
         ({"source": "x", "tolerence": 1}, "did you mean 'tolerance'"),
@@ -210,8 +210,8 @@ def test_what_was_swept_leaves_out_the_seed_and_what_is_the_same_in_all():
         ({"source": "x", "tasks": "t", "published": {"a": {"x": 1}, "b": {"y": 1}}}, "different t for different"),
     ],
 )
-def test_a_wrong_node_is_refused(node, said):
-    with pytest.raises(UserError, match=said):
+def test_a_wrong_node_is_refused(node, message):
+    with pytest.raises(UserError, match=message):
         Reproduces.from_node(node)
 
 

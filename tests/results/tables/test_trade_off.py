@@ -134,8 +134,8 @@ def test_the_figure_shows_each_setting_with_its_intervals():
     np.testing.assert_allclose(across, [[[78, 50], [82, 50]], [[55, 70], [65, 70]]])
     np.testing.assert_allclose(up, [[[80, 47], [80, 53]], [[60, 60], [60, 80]]])
     assert [text.get_text() for text in ax.texts] == ["20", "100", "naive"]
-    said = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert said == ["ewc over lambda", "95% interval over seeds"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["ewc over lambda", "95% interval over seeds"]
     assert joined.get_color() is not alone.get_color()
 
 

@@ -68,13 +68,13 @@ def test_where_no_number_of_seeds_would_decide_none_is_given() -> None:
     assert decide(around(0.52, 0.01, 5), 0.5, 0.02).more_seeds is None  # the mean lies on the edge
     verdict = decide(around(0.5, 0.001, 5), 0.5, 0.02, error=0.02)  # the paper's own interval is wider
     assert verdict == Verdict("undecided", verdict.half, None)
-    assert verdict.said == "undecided"
+    assert verdict.text == "undecided"
 
 
 def test_what_tables_say() -> None:
-    assert Verdict("undecided", 0.1, 1).said == "undecided: 1 more seed"
-    assert Verdict("undecided", 0.1, 4).said == "undecided: 4 more seeds"
-    assert Verdict("no, above", 0.1).said == "no, above"
+    assert Verdict("undecided", 0.1, 1).text == "undecided: 1 more seed"
+    assert Verdict("undecided", 0.1, 4).text == "undecided: 4 more seeds"
+    assert Verdict("no, above", 0.1).text == "no, above"
 
 
 def test_intervals_that_decide_are_right_as_often_as_they_say() -> None:

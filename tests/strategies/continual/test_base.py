@@ -293,15 +293,15 @@ def test_joint_learns_all_tasks_at_once():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"optimizer_state": "clear"}, "strategy.optimizer_state must be 'keep' or 'reset', not 'clear'"),
         ({"task_ends_with": "first"}, "strategy.task_ends_with must be 'last' or 'best', not 'first'"),
         ({"class_weights": "balanced"}, "strategy.class_weights must be null for a stream"),
     ],
 )
-def test_options_that_do_not_exist(options, said):
-    with pytest.raises(UserError, match=said):
+def test_options_that_do_not_exist(options, message):
+    with pytest.raises(UserError, match=message):
         make(functools.partial(Naive, **options), data=stream())
 
 

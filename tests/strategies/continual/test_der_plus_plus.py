@@ -131,7 +131,7 @@ def test_distillation_has_no_gradient_with_respect_to_the_teacher():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"alpha": -0.1}, r"strategy\.alpha must be at least 0, not -0\.1"),
         ({"beta": float("nan")}, r"strategy\.beta must be at least 0, not nan"),
@@ -139,6 +139,6 @@ def test_distillation_has_no_gradient_with_respect_to_the_teacher():
         ({"memory": {"per_class": 5}}, r"memory has no key 'per_class'"),
     ],
 )
-def test_wrong_options_are_named(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(UserError, match=message):
         make(DerPlusPlus, BlobStream(evaluate="last"), **options)

@@ -259,7 +259,7 @@ def test_the_teacher_sees_the_inputs_that_the_network_sees():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"temperature": 0.0}, r"strategy\.temperature must be above 0, not 0\.0"),
         ({"weight": -1.0}, r"strategy\.weight must be at least 0, not -1\.0"),
@@ -269,6 +269,6 @@ def test_the_teacher_sees_the_inputs_that_the_network_sees():
         ({"new_classes": "one"}, r"strategy\.new_classes must be 'apart' or 'zero', not 'one'"),
     ],
 )
-def test_options_out_of_range_are_refused(options, said):
-    with pytest.raises(UserError, match=said):
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
         stream(**options)

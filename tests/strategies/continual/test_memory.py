@@ -236,7 +236,7 @@ def test_an_interrupted_stream_resumes_to_the_same_bits(strategy, options, last,
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"memory": {"policy": "reservoir", "size": 0}}, r"memory\.size must be a whole number of at least 1, not 0"),
         ({"memory": {"per_class": 2.5}}, r"memory\.per_class must be a whole number of at least 1, not 2\.5"),
@@ -245,8 +245,8 @@ def test_an_interrupted_stream_resumes_to_the_same_bits(strategy, options, last,
         ({"replay_batch_size": 0}, r"replay_batch_size must be null or at least 1, not 0"),
     ],
 )
-def test_wrong_options_are_named(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(UserError, match=message):
         make(Replay, stream(), **options)
 
 

@@ -216,7 +216,7 @@ def test_si_follows_the_gradient_without_the_penalty():
     data, model = make(
         METHODS["si"], data=stream(scenario="domain"), optimizer=functools.partial(torch.optim.SGD, lr=0.05)
     )
-    name, sums, told = "head.blocks.0.weight", torch.zeros(3, 8), []
+    name, sums, recorded = "head.blocks.0.weight", torch.zeros(3, 8), []
     weight = dict(model.network.named_parameters())[name]
     original = model.on_gradients, model.on_update, model.end_task
     start = weight.detach().clone()  # where the task began
@@ -226,12 +226,12 @@ def test_si_follows_the_gradient_without_the_penalty():
         pull = 0
         if model.task > 0:  # d/dtheta of c Omega (theta - theta*)^2
             pull = 2 * 1.0 * model.penalty.precision(name) * (weight - model.penalty.centre(name))
-        told.append((weight.grad - pull).detach().clone())
-        told.append(weight.detach().clone())
+        recorded.append((weight.grad - pull).detach().clone())
+        recorded.append(weight.detach().clone())
 
     def on_update():
         original[1]()
-        gradient, before = told[-2:]
+        gradient, before = recorded[-2:]
         sums.add_(-gradient * (weight.detach() - before))
 
     def end_task(task):
@@ -243,11 +243,11 @@ def test_si_follows_the_gradient_without_the_penalty():
         torch.testing.assert_close(model.penalty.precision(name), expected, rtol=1e-4, atol=1e-7)
         sums.zero_()
         start.copy_(weight.detach())
-        told.append(task)
+        recorded.append(task)
 
     model.on_gradients, model.on_update, model.end_task = on_gradients, on_update, end_task
     fit(data, model)
-    assert [one for one in told if isinstance(one, int)] == [0, 1, 2]
+    assert [one for one in recorded if isinstance(one, int)] == [0, 1, 2]
 
 
 # ---------------------------------------------------------------------- what is protected
@@ -348,7 +348,7 @@ def test_a_penalty_that_matters_is_not(recwarn):
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "said"),
+    ("method", "options", "message"),
     [
         (EWC, {"ewc_lambda": -1.0}, "strategy.ewc_lambda must be at least 0, not -1.0"),
         (EWC, {"ewc_lambda": math.nan}, "strategy.ewc_lambda must be at least 0, not nan"),
@@ -362,8 +362,8 @@ def test_a_penalty_that_matters_is_not(recwarn):
         (MAS, {"samples": 0}, "strategy.samples must be null"),
     ],
 )
-def test_options_out_of_range(method, options, said):
-    with pytest.raises(UserError, match=said):
+def test_options_out_of_range(method, options, message):
+    with pytest.raises(UserError, match=message):
         make(functools.partial(method, **options), data=stream())
 
 

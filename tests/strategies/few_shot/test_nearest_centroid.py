@@ -32,7 +32,7 @@ def test_it_trains_nothing():
     assert strategy.learned_parameters() == []
 
 
-@pytest.mark.parametrize(("options", "said"), [({"transform": "l1"}, "'l1'"), ({"bottleneck": 4}, "bottleneck")])
-def test_wrong_options_are_refused(options, said):
-    with pytest.raises(UserError, match=said):
+@pytest.mark.parametrize(("options", "message"), [({"transform": "l1"}, "'l1'"), ({"bottleneck": 4}, "bottleneck")])
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
         make(NearestCentroid, **options)

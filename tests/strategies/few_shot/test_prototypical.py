@@ -89,7 +89,7 @@ def test_batch_statistics_are_taken_back_after_an_error():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"distance": "manhattan"}, "'euclidean' or 'cosine', not 'manhattan'"),
         ({"scale": 0.0}, "strategy.scale must be above 0"),
@@ -98,6 +98,6 @@ def test_batch_statistics_are_taken_back_after_an_error():
         ({"class_weights": "balanced"}, "class_weights must be null with episodes"),
     ],
 )
-def test_wrong_options_are_refused(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
         make(Prototypical, **options)

@@ -60,13 +60,13 @@ def test_samples_come_again_when_all_were_seen_and_others_at_the_next_update():
 
 def test_an_inner_batch_that_is_the_whole_support_is_reported():
     data = ready()  # 3-way 2-shot
-    for size, said in ((5, 0), (6, 1), (None, 0)):
+    for size, count in ((5, 0), (6, 1), (None, 0)):
         reptile = make(Reptile, inner_batch=size, **INNER)
         reptile._trainer = SimpleNamespace(datamodule=data)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             reptile.setup("fit")
-        assert len([one for one in caught if "the support of 6" in str(one.message)]) == said
+        assert len([one for one in caught if "the support of 6" in str(one.message)]) == count
 
 
 def test_an_option_without_effect_is_refused():

@@ -141,7 +141,7 @@ def _stop_in_the_last_epoch(strategy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["strategy=maml", "data.train.way=4", "data.test.way=3"], "data.train.way=4 is not data.test.way=3"),
         (["strategy=prototypical", "data=digits"], "needs data with episodes, which data=Digits does not have"),
@@ -150,11 +150,11 @@ def _stop_in_the_last_epoch(strategy) -> None:
         (["strategy=nearest_centroid", "data=glyphs_to_digits", "domain_adaptation=dann"], "trains nothing"),
     ],
 )
-def test_pairings_that_make_no_sense_are_refused(overrides, said, monkeypatch):
+def test_pairings_that_make_no_sense_are_refused(overrides, message, monkeypatch):
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # of a run before this test
     given = [NONE, "data=episodes_of", *overrides]
     last = {text.split("=")[0]: text for text in given}
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         check_pairing(Plan.of(compose(list(last.values()))))
 
 

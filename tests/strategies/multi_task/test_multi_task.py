@@ -67,8 +67,8 @@ def test_every_weighting_learns(weighting):
     assert model.cosines.diagonal().tolist() == pytest.approx([1, 1, 1])
     assert model.artifacts(None, data)["gradient_cosines"]["tasks"] == ["place", "light", "marks"]
     if weighting in ("dwa", "gradnorm"):
-        assert model.weighting.said().sum().item() == pytest.approx(3)
-        assert model.weighting.said().tolist() != pytest.approx([1, 1, 1])
+        assert model.weighting.current_weights().sum().item() == pytest.approx(3)
+        assert model.weighting.current_weights().tolist() != pytest.approx([1, 1, 1])
 
 
 class Watched(MultiTask):
@@ -129,7 +129,7 @@ def test_dynamic_weights_follow_the_epochs_losses():
     original = model.weighting.end_epoch
     model.weighting.end_epoch = lambda losses: (kept.append(losses.clone()), original(losses))
     fit(data, model, epochs=3)
-    torch.testing.assert_close(model.weighting.said(), dynamic_weights(kept[2], kept[1]).float())
+    torch.testing.assert_close(model.weighting.current_weights(), dynamic_weights(kept[2], kept[1]).float())
 
 
 def test_figures_of_every_task_and_of_the_cosines():
@@ -192,7 +192,7 @@ def test_an_adaptation_acts_on_the_task_that_has_a_target():
 
 
 @pytest.mark.parametrize(
-    ("datasets", "said"),
+    ("datasets", "message"),
     [
         (["digits", "digits"], "contains digits twice"),
         (["digits", "split_digits"], "split_digits is not a plain labelled set"),
@@ -201,8 +201,8 @@ def test_an_adaptation_acts_on_the_task_that_has_a_target():
         (["digit"], "there is no data=digit; did you mean"),
     ],
 )
-def test_sets_that_are_no_tasks_are_refused(datasets, said):
-    with pytest.raises(UserError, match=said):
+def test_sets_that_are_no_tasks_are_refused(datasets, message):
+    with pytest.raises(UserError, match=message):
         Tasks(datasets=datasets)
 
 
@@ -237,7 +237,7 @@ def test_a_table_with_empty_cells(table):
 
 
 @pytest.mark.parametrize(
-    ("tasks", "said"),
+    ("tasks", "message"),
     [
         (
             {"topic": "class"},
@@ -250,18 +250,18 @@ def test_a_table_with_empty_cells(table):
         (None, "data.tasks must define the tasks"),
     ],
 )
-def test_tasks_that_a_table_does_not_have_are_refused(table, tasks, said):
-    with pytest.raises(UserError, match=said):
+def test_tasks_that_a_table_does_not_have_are_refused(table, tasks, message):
+    with pytest.raises(UserError, match=message):
         TasksOfTable(path=table, tasks=tasks).load()
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"weighting": "pgrad"}, "strategy.weighting=pgrad does not exist; did you mean 'pcgrad'"),
         ({"weighting": "pcgrad", "accumulate_batches": 2}, "set update.accumulate_batches=1"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options, said):
-    with pytest.raises(UserError, match=said):
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
         built(**options)

@@ -55,14 +55,14 @@ def test_the_joint_bound_is_reported_with_the_stream(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["data=split_digits"], "not data.scenario=class: set data.scenario=task"),
         (["data=permuted_digits", "data@data.of=printed_to_handwritten", "data.scenario=task"], "takes no target"),
     ],
 )
-def test_streams_that_are_no_tasks_are_refused(overrides, said):
-    with pytest.raises(UserError, match=said):
+def test_streams_that_are_no_tasks_are_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
         check_pairing(Plan.of(compose(["strategy=multi_task", *overrides])))
 
 

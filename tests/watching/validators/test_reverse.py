@@ -122,14 +122,14 @@ def test_the_reverse_run_starts_from_the_configured_weights():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"start": "cold"}, "validator.reverse.start must be 'learned' or 'fresh', not 'cold'"),
         ({"held_out": 1.0}, r"validator.reverse.held_out must be in \(0, 1\), not 1.0"),
     ],
 )
-def test_wrong_options_are_refused(options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
         ReverseValidation(**options)
 
 

@@ -100,7 +100,7 @@ def test_features_that_are_not_finite_have_no_score():
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "said"),
+    ("kind", "options", "message"),
     [
         (DeepEmbeddedValidation, {"regularisation": 0.0}, "validator.dev.regularisation must be above 0, not 0.0"),
         (DeepEmbeddedValidation, {"samples": 1}, "validator.dev.samples must be at least 2, not 1"),
@@ -117,8 +117,8 @@ def test_features_that_are_not_finite_have_no_score():
         ),
     ],
 )
-def test_wrong_options_are_refused(kind, options, said):
-    with pytest.raises(UserError, match=said):
+def test_wrong_options_are_refused(kind, options, message):
+    with pytest.raises(UserError, match=message):
         kind(**options)
 
 

@@ -12,12 +12,12 @@ from tl_lab.texts import listed, one_line, printable, same_name
 
 __all__ = [
     "class_folders",
+    "describe_other_files",
     "files_below",
     "images_below",
     "is_image",
     "is_left_aside",
     "is_of_type",
-    "others_said",
     "sub_folders",
 ]
 
@@ -99,7 +99,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
         yield from ((Path(place), name) for name in files if not is_left_aside(name))
 
 
-def others_said(others: Counter[str], folder: Path, plural: str) -> str:
+def describe_other_files(others: Counter[str], folder: Path, plural: str) -> str:
     """Describe the files that are not of the wanted kind (``images``), by their extensions."""
     kinds = listed([f"{count} {ending}" for ending, count in sorted(others.items())])
     return f"{folder}: {others.total()} files are not {plural} and were ignored ({kinds})"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tl_lab.data.inputs.finding import class_folders, files_below, is_of_type, others_said, sub_folders
+from tl_lab.data.inputs.finding import class_folders, describe_other_files, files_below, is_of_type, sub_folders
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
@@ -162,7 +162,7 @@ def scan_classes(folder: Path, kind: FileKind, class_names: list[str] | None = N
             f"{len(empty)} of the {len(present)} class folders in {folder} contain no {kind.plural} ({listed(empty)}): "
             f"add {kind.plural} ({kind.listed}) or remove the folders"
         )
-    notes = [others_said(others, folder, kind.plural)] if others else []
+    notes = [describe_other_files(others, folder, kind.plural)] if others else []
     loose = sum(is_of_type(entry.name, kind.types) for entry in os.scandir(folder) if entry.is_file())
     if loose:
         notes.append(f"{folder}: {loose} {kind.plural} outside the class folders were ignored")
@@ -188,7 +188,7 @@ def scan_flat(folder: Path, kind: FileKind) -> Scan:
     found = [name for name in files_below(folder, kind.types, others) if "/" not in name]
     if not found:
         raise UserError(f"{folder} contains neither {kind.plural} ({kind.listed}) nor class folders")
-    return Scan(folder, found, None, [], [others_said(others, folder, kind.plural)] if others else [])
+    return Scan(folder, found, None, [], [describe_other_files(others, folder, kind.plural)] if others else [])
 
 
 # ---------------------------------------------------------------------- data modules

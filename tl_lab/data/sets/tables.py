@@ -173,7 +173,7 @@ class OfTables(DataModule):
         kinds = column_kinds(table, names, self.categorical, self.missing, str(origin))
         train = table.iloc[rows_in(sets[self.primary])]
         self.columns = learn_columns(train, *kinds, self.missing, self.most_categories, str(origin))
-        self.notes += kinds_said(*kinds, [name for name in names if name not in (*kinds[0], *kinds[1])])
+        self.notes += describe_columns(*kinds, [name for name in names if name not in (*kinds[0], *kinds[1])])
         if lacking := self.columns.gaps:
             self.notes.append(f"numbers are missing in {listed(lacking)}")
         return {
@@ -190,7 +190,7 @@ def rows_in(samples: Samples) -> np.ndarray:
     return samples.x.numpy()
 
 
-def kinds_said(numbers: Sequence[str], categories: Sequence[str], empty: Sequence[str] = ()) -> list[str]:
+def describe_columns(numbers: Sequence[str], categories: Sequence[str], empty: Sequence[str] = ()) -> list[str]:
     """Describe which columns contain numbers, which contain categories, and which are empty."""
     kinds = {"number": numbers, "category": categories, "empty column": empty}
     plural = {"number": "numbers", "category": "categories", "empty column": "empty columns"}

@@ -73,7 +73,11 @@ def selection(rows: Sequence[Mapping[str, float]], validators: Mapping[str, tupl
     if not chosen or not validated:
         return []
     best = _chosen(rows, oracle, "oracle (target test labels)", oracle, "min" if less_is_better(oracle) else "max")
-    return [*chosen, _said(oracle, "last epoch", validated[-1], None), *([best | {"oracle": True}] if best else [])]
+    return [
+        *chosen,
+        _selection_row(oracle, "last epoch", validated[-1], None),
+        *([best | {"oracle": True}] if best else []),
+    ]
 
 
 def _chosen(
@@ -84,10 +88,10 @@ def _chosen(
         return None
     sign = 1 if mode == "max" else -1
     best = max(scored, key=lambda row: sign * row[metric])  # the first of equal rows
-    return _said(oracle, name, best, metric)
+    return _selection_row(oracle, name, best, metric)
 
 
-def _said(oracle: str, name: str, row: Mapping[str, float], metric: str | None) -> dict[str, Any]:
+def _selection_row(oracle: str, name: str, row: Mapping[str, float], metric: str | None) -> dict[str, Any]:
     return {
         "chooser": name,
         "metric": metric,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tl_lab.results.names import format_metric
 from tl_lab.results.tables.statistics import FEWEST_SEEDS
 
-__all__ = ["Cell", "Picture", "Row", "Section", "Table", "few_said", "format_summary", "plain_cell", "said_p"]
+__all__ = ["Cell", "Picture", "Row", "Section", "Table", "few_seeds_note", "format_summary", "p_cell", "plain_cell"]
 
 
 class Cell(NamedTuple):
@@ -66,12 +66,12 @@ class Section:
     folded: bool = False
 
 
-def said_p(p: float | None) -> Cell:
+def p_cell(p: float | None) -> Cell:
     """Format a p-value, which is None if nothing was tested."""
     return Cell("-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001", value=p)
 
 
-def few_said(counts: Iterable[float], otherwise: str = "", before: str = "") -> str:
+def few_seeds_note(counts: Iterable[float], otherwise: str = "", before: str = "") -> str:
     """Explain the notation for means of two values, which are too few for an interval.
 
     Args:

@@ -6,8 +6,8 @@ This module does not import torch.
 from collections.abc import Sequence
 
 from tl_lab.results.names import heading, title
-from tl_lab.results.report.blocks import Cell, few_said, format_summary
-from tl_lab.results.report.sections_of_tasks import marks_said, with_best
+from tl_lab.results.report.blocks import Cell, few_seeds_note, format_summary
+from tl_lab.results.report.sections_of_tasks import explain_marks, with_best
 from tl_lab.results.tables.findings import Findings
 from tl_lab.results.tables.reproduction import crossed_rows
 from tl_lab.results.tables.statistics import CONFIDENCE
@@ -46,14 +46,14 @@ def latex(found: Findings) -> str:
     if found.crossed is not None:
         table, metric, tasks = found.crossed
         head, rows = crossed_rows(table, metric, tasks, found.expected)
-        few = few_said(table.seeds.flat, before=", ")
+        few = few_seeds_note(table.seeds.flat, before=", ")
         text = f"{title(metric)}, mean and {CONFIDENCE:.0%} Student t interval over seeds"
         marked = [[_marked(cell) for cell in row] for row in with_best(rows, table, metric)]
         parts.append(
             _table(
                 head,
                 marked,
-                f"{text}, n = {table.seeds_said()}{few}. {marks_said(table)}".strip(),
+                f"{text}, n = {table.seed_range()}{few}. {explain_marks(table)}".strip(),
             )
         )
     rows = []
@@ -64,7 +64,7 @@ def latex(found: Findings) -> str:
             for standing in [found.standings[name].get(row["setting"])]
         ]
         rows.append([escape(row["setting"]), str(row["n"]), *cells])
-    few = few_said([n for name in found.metrics for n in found.table[f"{name} n"]], before=", ")
+    few = few_seeds_note([n for name in found.metrics for n in found.table[f"{name} n"]], before=", ")
     caption = (
         f"Mean and {CONFIDENCE:.0%} Student t interval over n seeds{few}. Bold: best on the same data; dagger: not "
         "significantly worse (paired t-test over common seeds, Holm)."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["facts_of_all", "facts_of_settings", "told"]
+__all__ = ["facts_of_all", "facts_of_settings", "format_facts"]
 
 
 def facts_of_all(runs: "pd.DataFrame") -> dict[str, str]:
@@ -42,12 +42,12 @@ def facts_of_settings(runs: "pd.DataFrame") -> dict[str, str]:
         for name in facts.keys() - shared.keys():
             own.setdefault(name, []).append(facts[name])
     return {
-        setting: told({name: " / ".join(dict.fromkeys(own[name])) for name in sorted(own)})
+        setting: format_facts({name: " / ".join(dict.fromkeys(own[name])) for name in sorted(own)})
         for setting, own in found.items()
     }
 
 
-def told(facts: dict[str, str]) -> str:
+def format_facts(facts: dict[str, str]) -> str:
     """Format facts as ``name: text; name: text``."""
     return "; ".join(f"{name}: {text}" for name, text in facts.items())
 

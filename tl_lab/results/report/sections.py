@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl_lab.results.names import (
     ASSUMED,
+    describe_units,
     format_difference,
     heading,
     is_share,
@@ -15,10 +16,9 @@ from tl_lab.results.names import (
     leads,
     readable,
     split_name,
-    units_said,
 )
-from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_said, format_summary, said_p
-from tl_lab.results.report.protocol import facts_of_all, facts_of_settings, told
+from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_seeds_note, format_summary, p_cell
+from tl_lab.results.report.protocol import facts_of_all, facts_of_settings, format_facts
 from tl_lab.results.report.sections_of_forgetting import forgetting_parts
 from tl_lab.results.report.sections_of_labels import label_parts
 from tl_lab.results.report.sections_of_multi_task import gain_parts
@@ -30,12 +30,12 @@ from tl_lab.results.tables.comparing import Standing, data_keys
 from tl_lab.results.tables.findings import Findings
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, holm
 from tl_lab.results.tables.summarising import independent, paired_differences
-from tl_lab.results.tables.winners import winners_said
+from tl_lab.results.tables.winners import describe_winners
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MOST_IN_FIGURE", "facts_said", "sections"]
+__all__ = ["MOST_IN_FIGURE", "describe_facts", "sections"]
 
 MOST_IN_FIGURE = 40
 """Largest number of settings in a figure."""
@@ -81,7 +81,11 @@ def _summary(found: Findings) -> Section:
     text = f"{len(runs)} runs, {completed} completed, {len(runs) - completed} not; {len(found.table)} settings."
     return Section(
         "Summary",
-        [text, *filter(None, [winners_said(runs), _shared(runs), facts_said(runs), _origin(runs)]), *_warnings(runs)],
+        [
+            text,
+            *filter(None, [describe_winners(runs), _shared(runs), describe_facts(runs), _origin(runs)]),
+            *_warnings(runs),
+        ],
     )
 
 
@@ -94,10 +98,10 @@ def _shared(runs: "pd.DataFrame") -> str:
     return "All runs: " + ", ".join(f"`{name.removeprefix(OVERRIDE)}={runs[name].iloc[0]}`" for name in same) + "."
 
 
-def facts_said(runs: "pd.DataFrame") -> str:
+def describe_facts(runs: "pd.DataFrame") -> str:
     """List the protocol and the other facts that all runs share; the table of settings has those that differ."""
     facts = facts_of_all(runs)
-    return f"Facts of all runs: {told(facts)}." if facts else ""
+    return f"Facts of all runs: {format_facts(facts)}." if facts else ""
 
 
 def _origin(runs: "pd.DataFrame") -> str:
@@ -149,15 +153,15 @@ def _settings(found: Findings, pictures: Sequence[str]) -> Section:
         cells.append(Cell(f"{seconds:.1f} s" if seconds == seconds else "-", value=seconds))
         own = [facts.get(row["setting"], "")] if differ else []
         rows.append([str(row["setting"]), str(row["n"]), *cells, *own])
-    few = few_said([n for name in found.metrics for n in found.table[f"{name} n"]], "no interval for n = 1")
+    few = few_seeds_note([n for name in found.metrics for n in found.table[f"{name} n"]], "no interval for n = 1")
     text = (
         f"Mean ± {CONFIDENCE:.0%} confidence interval over seeds (half-width t · s / √n, Student's t with n - 1 "
         f"degrees of freedom, s with ddof = 1); n is the number of seeds; {few}. "
-        f"{units_said(found.metrics)} Duration: mean of a run."
+        f"{describe_units(found.metrics)} Duration: mean of a run."
     )
     parts: list[str | Table | Picture] = [Table(head, rows, 1, "Metrics and duration by setting"), text]
     if any(found.standings.values()):
-        parts.append(_marks_said(found))
+        parts.append(_explain_marks(found))
     score = readable(leading_metric(found.metrics) or ASSUMED)
     named = {
         "settings": "Settings: mean, interval and single seeds",
@@ -171,7 +175,7 @@ def _settings(found: Findings, pictures: Sequence[str]) -> Section:
     return Section("Settings", parts)
 
 
-def _marks_said(found: Findings) -> str:
+def _explain_marks(found: Findings) -> str:
     words = {each.word for of_metric in found.standings.values() for each in of_metric.values()}
     keys = ", ".join(f"`{key}`" for key in data_keys(found.runs))
     if words == {"unknown"}:
@@ -229,7 +233,7 @@ def _beside_best(found: Findings) -> list[Section]:
                         value=difference.mean,
                     ),
                     Cell(str(difference.n), value=difference.n),
-                    said_p(standing.p),
+                    p_cell(standing.p),
                     Cell(verdict, standing.word),
                 ]
                 rows.append([setting, heading(name), *cells])
@@ -237,7 +241,7 @@ def _beside_best(found: Findings) -> list[Section]:
         return []
     head = ["setting", "metric", "difference to the best", "n", "p (paired t, Holm)", "verdict"]
     each = [standing.difference for of_metric in found.standings.values() for standing in of_metric.values()]
-    few = few_said([difference.n for difference in each if difference is not None], before="; ")
+    few = few_seeds_note([difference.n for difference in each if difference is not None], before="; ")
     text = (
         "Paired differences over the seeds in common with the best setting on the same data, "
         f"± {CONFIDENCE:.0%} Student t interval{few}. The best setting was selected by the same scores, which makes "
@@ -275,12 +279,12 @@ def _differences(found: Findings) -> list[Section]:
                 value=row["mean"],
             ),
             f"{row['positive']} of {row['n']}",
-            said_p(p),
+            p_cell(p),
         ]
         for (name, row), p in zip(made, corrected, strict=True)
     ]
     head = ["setting", "baseline", "metric", "difference", "seeds above zero", "p (paired t, Holm)"]
-    few = few_said([row["n"] for _, row in made], "no interval for one seed")
+    few = few_seeds_note([row["n"] for _, row in made], "no interval for one seed")
     points = ", in points" if any(is_share(split_name(name).metric) for name, _ in made) else ""
     text = (
         f"Mean ± {CONFIDENCE:.0%} paired Student t interval over common seeds{points}; {few}. p is that of the paired "

@@ -14,7 +14,7 @@ from tl_lab.results.names import (
     readable,
     split_name,
 )
-from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_said, said_p
+from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_seeds_note, p_cell
 from tl_lab.results.tables.findings import Findings
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
 
@@ -39,7 +39,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
     words = readable(split_name(metric).metric)
     by_labels = f"{words[:1].upper()}{words[1:]} by number of labels"
     shown = [Picture("label_budgets", f"{by_labels}, with intervals over seeds")]
-    few = few_said([budget.n for budget in budgets], before=", ")
+    few = few_seeds_note([budget.n for budget in budgets], before=", ")
     parts = [
         Section(
             by_labels,
@@ -59,7 +59,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                 Cell(f"{each.budget.labels:,}", value=each.budget.labels),
                 str(each.n),
                 Cell(format_difference(metric, each.mean, each.half, each.both), value=each.mean),
-                said_p(each.p),
+                p_cell(each.p),
                 Cell(each.verdict, {"helps": "good", "hurts": "bad"}.get(each.verdict, "")),
             ]
             for each in found.transfer
@@ -96,7 +96,7 @@ def item_parts(found: Findings) -> list[Section]:
             f"{each.gained:,}",
             f"{each.lost:,}",
             Cell(_in_points(each.difference, each.low, each.high), value=each.difference),
-            said_p(each.p),
+            p_cell(each.p),
             Cell(each.verdict, {"helps": "good", "hurts": "bad"}.get(each.verdict, "")),
         ]
         for each in found.items

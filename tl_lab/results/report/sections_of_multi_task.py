@@ -4,7 +4,7 @@ This module does not import torch.
 """
 
 from tl_lab.results.names import format_difference, format_metric, heading
-from tl_lab.results.report.blocks import Cell, Row, Section, Table, said_p
+from tl_lab.results.report.blocks import Cell, Row, Section, Table, p_cell
 from tl_lab.results.tables.findings import Findings
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
 
@@ -23,7 +23,7 @@ def gain_parts(found: Findings) -> list[Section]:
             Cell(format_metric(each.metric, each.together), value=each.together),
             Cell(format_metric(each.metric, each.alone), value=each.alone),
             Cell(format_difference(each.metric, each.difference, each.half, each.both), value=each.difference),
-            said_p(each.p),
+            p_cell(each.p),
             Cell(each.verdict, {"helps": "good", "hurts": "bad"}.get(each.verdict, "")),
         ]
         for each in found.gains

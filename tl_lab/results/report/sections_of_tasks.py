@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from tl_lab.results.names import format_metric, less_is_better, title
-from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_said
+from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_seeds_note
 from tl_lab.results.tables.comparing import Ranking
 from tl_lab.results.tables.reproduction import Crossed, Reproduces, comparison_rows, crossed_rows, verdict_rows
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
 
-__all__ = ["crossed_parts", "marks_said", "ranking_parts", "with_best"]
+__all__ = ["crossed_parts", "explain_marks", "ranking_parts", "with_best"]
 
 
 def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces | None) -> list[Section]:
@@ -29,17 +29,17 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
     if found is None:
         return []
     table, metric, tasks = found
-    few = few_said(table.seeds.flat, before=", ")
+    few = few_seeds_note(table.seeds.flat, before=", ")
     head, rows = crossed_rows(table, metric, tasks, expected)
     parts = [
         Section(
             f"{title(metric)} by method" + (f" and `{tasks}`" if tasks else ""),
             [
                 Table(head, with_best(rows, table, metric), 1, f"{title(metric)} of each method"),
-                f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seeds_said()}{few}"
+                f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seed_range()}{few}"
                 + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
                 + _choice(expected)
-                + (f" {marks_said(table)}" if marks_said(table) else "")
+                + (f" {explain_marks(table)}" if explain_marks(table) else "")
                 + (f" Published: {expected.source}." if expected is not None and expected.published else ""),
             ],
         )
@@ -79,14 +79,14 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
 
 
 def with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
-    """Mark the best mean of each row, if methods are compared over tasks (see :func:`marks_said`).
+    """Mark the best mean of each row, if methods are compared over tasks (see :func:`explain_marks`).
 
     Args:
         rows: rows as returned by :func:`tl_lab.results.tables.reproduction.crossed_rows`.
         table: methods by tasks.
         metric: the metric's name, which determines the direction.
     """
-    if not marks_said(table):
+    if not explain_marks(table):
         return [*rows]
     compared = _compared(table)
     means = np.vstack([table.mean, table.overall])[:, compared] * (-1 if less_is_better(metric) else 1)
@@ -99,7 +99,7 @@ def with_best(rows: list[list[str]], table: Crossed, metric: str) -> list[Row]:
     return marked
 
 
-def marks_said(table: Crossed) -> str:
+def explain_marks(table: Crossed) -> str:
     """Explain the marks in the table of methods by tasks; empty if there are no marks."""
     if len(table.tasks) < 2 or len(_compared(table)) < 2 or table.seeds.max() < FEWEST_SEEDS:
         return ""
@@ -120,20 +120,20 @@ def _choice(expected: Reproduces | None) -> str:
     return f" Each cell uses the best value of {keys} by `{expected.chosen_by}`, seed by seed."
 
 
-def ranking_parts(said: Ranking | None, pictures: Sequence[str]) -> list[Section]:
+def ranking_parts(ranking: Ranking | None, pictures: Sequence[str]) -> list[Section]:
     """Show the mean ranks of the methods over data sets, if there are enough data sets."""
-    if said is None:
+    if ranking is None:
         return []
-    differ = said.p < 1 - CONFIDENCE
-    p = f"= {said.p:.3f}" if said.p >= 0.001 else "< 0.001"
+    differ = ranking.p < 1 - CONFIDENCE
+    p = f"= {ranking.p:.3f}" if ranking.p >= 0.001 else "< 0.001"
     text = (
-        f"Friedman's test over {said.tasks} data sets (Iman and Davenport's F): p {p}, so the methods "
+        f"Friedman's test over {ranking.tasks} data sets (Iman and Davenport's F): p {p}, so the methods "
         + ("differ. " if differ else "do not differ significantly, and the bars are meaningless. ")
-        + f"A bar joins methods whose mean ranks are within Nemenyi's critical difference of {said.critical:.2f} "
+        + f"A bar joins methods whose mean ranks are within Nemenyi's critical difference of {ranking.critical:.2f} "
         f"(5 %). Ranks are those of the means over seeds on each data set (Demsar, JMLR 2006)."
     )
     ranked: list[Row] = [
-        [method, Cell(f"{rank:.2f}", value=rank)] for method, rank in zip(said.methods, said.ranks, strict=True)
+        [method, Cell(f"{rank:.2f}", value=rank)] for method, rank in zip(ranking.methods, ranking.ranks, strict=True)
     ]
     shown = [Picture("ranks", "Mean ranks of the methods; a bar joins methods without a significant difference")]
     return [

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from tl_lab.results.folder.files import write_text
 from tl_lab.results.names import format_metric, heading, leads, split_name
-from tl_lab.results.report.blocks import few_said, format_summary
+from tl_lab.results.report.blocks import few_seeds_note, format_summary
 from tl_lab.results.report.cells import csv_text
 from tl_lab.results.report.latex import latex
 from tl_lab.results.report.markdown import markdown
 from tl_lab.results.report.page import page
-from tl_lab.results.report.sections import MOST_IN_FIGURE, facts_said, sections
+from tl_lab.results.report.sections import MOST_IN_FIGURE, describe_facts, sections
 from tl_lab.results.tables.collecting import OVERRIDE, Folders, collect, expected_of
 from tl_lab.results.tables.findings import Findings, find, find_curves
 from tl_lab.results.tables.reproduction import comparison_rows, crossed_rows, verdict_rows
 from tl_lab.results.tables.statistics import CONFIDENCE
 from tl_lab.results.tables.summarising import find_crossed, independent, metric_columns, summarise
 from tl_lab.results.tables.trade_off import trade_off
-from tl_lab.results.tables.winners import winners_said
+from tl_lab.results.tables.winners import describe_winners
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ _SIZES_DIFFER = 1.5
 
 
 def _intervals(counts: Iterable[float]) -> str:
-    return f"Mean ± 95 % Student t interval over seeds; {few_said(counts, 'none for one seed')}."
+    return f"Mean ± 95 % Student t interval over seeds; {few_seeds_note(counts, 'none for one seed')}."
 
 
 def write_report(
@@ -165,7 +165,7 @@ def show_summary(folder: str | Path) -> None:
     if (found := find_crossed(runs, expected)) is not None and len(found[0].tasks) > 1:
         crossed, metric, key = found
         head, rows = crossed_rows(crossed, metric, key, expected)
-        note = f"{heading(metric)}. {_intervals(crossed.seeds.flat)} {facts_said(runs)}".strip()
+        note = f"{heading(metric)}. {_intervals(crossed.seeds.flat)} {describe_facts(runs)}".strip()
         say(Text(), _plain_table(head, rows), Text(note, style="dim"))
         if compared := comparison_rows(crossed, metric):
             say(Text(), _plain_table(["method", "baseline", "difference", "better on", "p (Wilcoxon, Holm)"], compared))
@@ -193,9 +193,9 @@ def _show_settings(runs: "pd.DataFrame") -> None:
         for row in summary.to_dict("records")
     ]
     counts = [n for name in names for n in summary[f"{name} n"]]
-    note = f"{_intervals(counts)} {facts_said(runs)}".strip()
+    note = f"{_intervals(counts)} {describe_facts(runs)}".strip()
     say(Text(), _plain_table(head, rows), Text(note, style="dim"))
-    if best := winners_said(runs):
+    if best := describe_winners(runs):
         say(Text(best.replace("`", "")))
 
 

@@ -88,7 +88,7 @@ def collect(folders: Folders) -> "pd.DataFrame":
     scales = {row["folder"]: scale for row in rows if isinstance(scale := row.pop("_scale", None), dict)}
     base_tasks = {row["folder"]: task for row in rows if (task := row.pop("_base_task", None))}
     settings = _settings([row.pop("_overrides") for row in rows])
-    settings = _told_apart(settings, [row.pop("_content", None) for row in rows])
+    settings = _distinguish(settings, [row.pop("_content", None) for row in rows])
     marked = [
         f"{setting} (oracle)" if row.get("oracle") else setting for row, setting in zip(rows, settings, strict=True)
     ]
@@ -203,7 +203,7 @@ def _settings(overrides: Sequence[Mapping[str, str]]) -> list[str]:
     ]
 
 
-def _told_apart(settings: Sequence[str], contents: Sequence[str | None]) -> list[str]:
+def _distinguish(settings: Sequence[str], contents: Sequence[str | None]) -> list[str]:
     """Mark runs of the same setting that read different files, because they are not repetitions of each other."""
     read: dict[str, set[str]] = {}
     for setting, content in zip(settings, contents, strict=True):

@@ -63,7 +63,9 @@ def find_forgotten(runs: "pd.DataFrame") -> list[Forgotten]:
             both = of.dropna(subset=columns) if columns[1] in of else of[:0]
             if not len(both):
                 continue
-            said = {str(tasks.get(folder) or "") for folder in both["folder"]}
+            task_names = {str(tasks.get(folder) or "") for folder in both["folder"]}
             before, after = (tuple(both[name].astype(float)) for name in columns)
-            found.append(Forgotten(str(setting), said.pop() if len(said) == 1 else "", metric, before, after))
+            found.append(
+                Forgotten(str(setting), task_names.pop() if len(task_names) == 1 else "", metric, before, after)
+            )
     return found

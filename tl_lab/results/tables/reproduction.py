@@ -202,7 +202,7 @@ class Crossed:
         """Return the displayed name of a method, which marks an oracle."""
         return f"{method} (oracle)" if method in self.oracles else method
 
-    def seeds_said(self) -> str:
+    def seed_range(self) -> str:
         """Return the range of numbers of seeds as text: ``3``, or ``1 to 3``."""
         numbers = self.seeds[self.seeds > 0]
         low, high = int(numbers.min()), int(numbers.max())
@@ -433,7 +433,7 @@ def verdict_rows(table: Crossed, metric: str, expected: Reproduces) -> list[list
                 format_metric(metric, measured, float(table.overall_half[j]), table.overall_both.get(j)),
                 format_metric(metric, published),
                 format_difference(metric, measured - published, verdict.half if verdict else math.nan),
-                verdict.said if verdict else missing,
+                verdict.text if verdict else missing,
             ]
         )
     return rows

@@ -38,7 +38,7 @@ class Verdict(NamedTuple):
         return self.word != "undecided"
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         """The verdict as text for a table, such as ``undecided: 3 more seeds``."""
         if self.decided:
             return self.word

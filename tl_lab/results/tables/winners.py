@@ -12,12 +12,12 @@ from tl_lab.results.tables.collecting import OVERRIDE
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["winners_said"]
+__all__ = ["describe_winners"]
 
 _METHODS = (f"{OVERRIDE}strategy", f"{OVERRIDE}domain_adaptation")
 
 
-def winners_said(runs: "pd.DataFrame") -> str:
+def describe_winners(runs: "pd.DataFrame") -> str:
     """Describe the trial with the best objective (the first of equal ones), for several methods that of each.
 
     Args:
@@ -38,11 +38,11 @@ def winners_said(runs: "pd.DataFrame") -> str:
         best.setdefault(tuple(str(runs[name].iloc[number]) for name in methods), number)
     metric = objectives[judged[0]][0]
     trials = f"{len(judged)} trial{'s' if len(judged) > 1 else ''} by {heading(metric)}"
-    each = "; ".join(_said(runs, number, metric, objectives[number][1]) for number in best.values())
+    each = "; ".join(_describe_trial(runs, number, metric, objectives[number][1]) for number in best.values())
     return f"Best of {trials}{', for each method' if len(best) > 1 else ''}: {each}."
 
 
-def _said(runs: "pd.DataFrame", number: int, metric: str, objective: float) -> str:
+def _describe_trial(runs: "pd.DataFrame", number: int, metric: str, objective: float) -> str:
     row = runs.iloc[number]
     signed = -objective if less_is_better(metric) else objective
     value = row[metric] if metric in runs and row[metric] == row[metric] else signed

@@ -88,10 +88,10 @@ class EWC(QuadraticStrategy):
     def facts(self) -> dict[str, str]:
         """Report the estimator and the traces."""
         samples = "all" if self.fisher["samples"] is None else f"{self.fisher['samples']}"
-        told = f"{self.fisher['estimator']}, {samples} samples of each task"
+        text = f"{self.fisher['estimator']}, {samples} samples of each task"
         if self.traces:
-            told += f", traces {', '.join(self.traces)}"
-        return {"Fisher information": told, **super().facts()}
+            text += f", traces {', '.join(self.traces)}"
+        return {"Fisher information": text, **super().facts()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the traces."""

@@ -131,8 +131,8 @@ class LwF(ContinualStrategy):
 
     def facts(self) -> dict[str, str]:
         """Report the choices that change the numbers."""
-        told = f"T = {self.temperature:g}, weight {self.weight:g}" + (", times T²" if self.scaled else "")
-        return {"distillation": f"{told}; weighting={self.weighting}, over_tasks={self.over_tasks}", **super().facts()}
+        text = f"T = {self.temperature:g}, weight {self.weight:g}" + (", times T²" if self.scaled else "")
+        return {"distillation": f"{text}; weighting={self.weighting}, over_tasks={self.over_tasks}", **super().facts()}
 
 
 def _check_choice(name: str, value: str, valid: tuple[str, str]) -> None:

@@ -142,8 +142,8 @@ class MemoryStrategy(ContinualStrategy):
     def facts(self) -> dict[str, str]:
         """Report the size of the memory."""
         size = f"{len(self.memory):,} samples"
-        told = size if self.policy == "reservoir" else f"{size}, {self.per_class:,} of each class of each task"
-        return {**super().facts(), "memory": f"{told} ({self.policy})"}
+        text = size if self.policy == "reservoir" else f"{size}, {self.per_class:,} of each class of each task"
+        return {**super().facts(), "memory": f"{text} ({self.policy})"}
 
     def prepare(self, data: DataModule) -> None:
         """Check that every batch can be divided evenly among processes, which exchange their samples."""

@@ -107,7 +107,7 @@ class QuadraticStrategy(ContinualStrategy):
         self._tied: dict[str, Tensor] = {}
         self._largest_share = torch.zeros(())
         self._loss = torch.ones(())
-        self.told: list[str] = []  # one entry per task, for the result
+        self.penalty_shares: list[str] = []  # one entry per task, for the result
 
     @property
     def strength_option(self) -> str:
@@ -162,7 +162,7 @@ class QuadraticStrategy(ContinualStrategy):
         if task == 0 or not self.strength:
             return
         share = float(self._largest_share)
-        self.told.append(f"{self.stream.task_name(task)} {share:.2g}")
+        self.penalty_shares.append(f"{self.stream.task_name(task)} {share:.2g}")
         if share < _NEGLIGIBLE:
             warnings.warn(
                 f"the penalty stayed below {max(share, 1e-12):.1g} of the task loss during all of "
@@ -178,9 +178,9 @@ class QuadraticStrategy(ContinualStrategy):
 
     def facts(self) -> dict[str, str]:
         """Report the largest share of the penalty."""
-        if not self.told:
+        if not self.penalty_shares:
             return {}
-        return {f"largest {self.term} penalty / task loss": ", ".join(self.told)}
+        return {f"largest {self.term} penalty / task loss": ", ".join(self.penalty_shares)}
 
     # ------------------------------------------------------------------ computing over a task's data
 
@@ -225,12 +225,12 @@ class QuadraticStrategy(ContinualStrategy):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the reports of earlier tasks, and the penalty's size so far."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["stream"] |= {"told": list(self.told), "largest_share": float(self._largest_share)}
+        checkpoint["stream"] |= {"told": list(self.penalty_shares), "largest_share": float(self._largest_share)}
 
     def restore(self, checkpoint: dict[str, Any], data: DataModule) -> None:
         """Restore both."""
         super().restore(checkpoint, data)
-        self.told = list(checkpoint["stream"]["told"])
+        self.penalty_shares = list(checkpoint["stream"]["told"])
         self._largest_share = torch.tensor(checkpoint["stream"]["largest_share"])
 
 

@@ -44,9 +44,9 @@ def figures_of_episodes(strategy: "FewShotStrategy", data: "EpisodicData") -> di
         shots, asked = (part.unflatten(0, (size.way, -1)) for part in images)
         points, asked_points = (part[0].unflatten(0, (size.way, -1)) for part in embedded)
         where = SetName.parse(name).file
-        said = f"{size.way}-way {size.shot}-shot, {name.replace('/', ' ')}"
-        figures[f"episode_{where}"] = episode_answers(shots, asked, predicted, classes, f"One episode, {said}")
+        caption = f"{size.way}-way {size.shot}-shot, {name.replace('/', ' ')}"
+        figures[f"episode_{where}"] = episode_answers(shots, asked, predicted, classes, f"One episode, {caption}")
         figures[f"embedding_{where}"] = episode_embedding(
-            points, asked_points, predicted, classes, f"One episode, {said}"
+            points, asked_points, predicted, classes, f"One episode, {caption}"
         )
     return figures

@@ -192,9 +192,9 @@ class MultiTask(Strategy):
         if self.recording is not None:
             self.recording.object_to("the numbers of labels of each task in a batch are read on the CPU")
         here = (counts > 0).tolist()
-        said = self.weighting.said().clone()  # a weighting changes them in place
+        weights = self.weighting.current_weights().clone()  # a weighting changes them in place
         self.note({f"{name}_loss": losses[k] for k, name in enumerate(self.names) if here[k]})
-        self.note({f"{name}_weight": said[k] for k, name in enumerate(self.names)})
+        self.note({f"{name}_weight": weights[k] for k, name in enumerate(self.names)})
         self._epoch += torch.stack([losses.double().cpu(), torch.tensor(here, dtype=torch.float64)])
 
     def train_on(self, batch: Any, batch_idx: int, again: bool = False) -> None:
@@ -287,11 +287,11 @@ class MultiTask(Strategy):
 
     def facts(self) -> dict[str, str]:
         """Report the weighting, with the final weights if they change."""
-        said: str = self.weighting_name
+        text: str = self.weighting_name
         if self.updates_done and self.weighting_name in ("uncertainty", "dwa", "gradnorm"):
-            weights = zip(self.names, self.weighting.said().tolist(), strict=True)
-            said += f" ({', '.join(f'{name} {value:.3g}' for name, value in weights)} at the end)"
-        return {**super().facts(), "weighting": said}
+            weights = zip(self.names, self.weighting.current_weights().tolist(), strict=True)
+            text += f" ({', '.join(f'{name} {value:.3g}' for name, value in weights)} at the end)"
+        return {**super().facts(), "weighting": text}
 
     def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
         """Write the mean cosines."""

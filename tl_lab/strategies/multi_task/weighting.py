@@ -77,7 +77,7 @@ class Weighting(nn.Module):
     def end_epoch(self, losses: Tensor) -> None:
         """Receive the mean loss of each task over an epoch, ``(T,)``, NaN for a task without samples."""
 
-    def said(self) -> Tensor:
+    def current_weights(self) -> Tensor:
         """Return the weights for the log, ``(T,)``."""
         return self.weights
 
@@ -102,7 +102,7 @@ class Uncertainty(Weighting):
         here = counts > 0
         return uncertainty_objective(losses[here], self.log_variances[here], self.options.numbers.to(here.device)[here])
 
-    def said(self) -> Tensor:
+    def current_weights(self) -> Tensor:
         """Return the factor of each loss."""
         half = torch.where(self.options.numbers, 0.5, 1.0).to(self.log_variances)
         return half * torch.exp(-self.log_variances.detach())
@@ -166,7 +166,7 @@ class GradNorm(Weighting):
         self.learned.clamp_(min=1e-3)
         self.learned.mul_(len(self.learned) / self.learned.sum())
 
-    def said(self) -> Tensor:
+    def current_weights(self) -> Tensor:
         """Return the learned weights."""
         return self.learned.detach()
 

@@ -13,7 +13,7 @@ from tl_lab.data.inputs.operations import Inputs
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
 
-__all__ = ["Options", "Pretext", "Seen", "told"]
+__all__ = ["Options", "Pretext", "Seen", "loss_and_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Pretext(nn.Module):
         raise NotImplementedError
 
 
-def told(scores: Tensor, truth: Tensor, name: str) -> tuple[Tensor, dict[str, Tensor]]:
+def loss_and_accuracy(scores: Tensor, truth: Tensor, name: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Compare predictions with labels; a batch of very short texts may have nothing to predict.
 
     Args:

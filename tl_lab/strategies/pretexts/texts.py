@@ -11,7 +11,7 @@ from tl_lab.errors import UserError
 from tl_lab.functional.next_sentence import draw_seconds, halves
 from tl_lab.functional.token_masking import mask_tokens
 from tl_lab.model.network import Network
-from tl_lab.strategies.pretexts.base import Options, Pretext, Seen, told
+from tl_lab.strategies.pretexts.base import Options, Pretext, Seen, loss_and_accuracy
 
 __all__ = ["MaskedTokens", "NextTokens"]
 
@@ -57,12 +57,12 @@ class MaskedTokens(Pretext):
         device = x["ids"].device
         states = cast(Any, self.network.backbone).states({**x, "ids": hidden.to(device)})  # (B, L, D)
         scores = F.linear(self.transform(states[chosen.to(device)]), self._words(), self.bias)
-        loss, said = told(scores, x["ids"][chosen.to(device)], "tokens_told")
+        loss, accuracy = loss_and_accuracy(scores, x["ids"][chosen.to(device)], "tokens_told")
         if self.following is None or follows is None or scored is None or not bool(scored.any()):
-            return {"loss": loss, **said}
+            return {"loss": loss, **accuracy}
         answers, order = self.following(states[:, 0])[scored.to(device)], follows.long()[scored].to(device)
-        following, further = told(answers, order, "next_told")
-        return {"loss": loss + following, **said, "masked_loss": loss, "next_sentence_loss": following, **further}
+        following, further = loss_and_accuracy(answers, order, "next_told")
+        return {"loss": loss + following, **accuracy, "masked_loss": loss, "next_sentence_loss": following, **further}
 
     def with_seconds(self, x: Mapping[str, Tensor], draw: torch.Generator) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Append a second text to each first one: its own, or that of another sample in the batch.
@@ -123,8 +123,8 @@ class NextTokens(Pretext):
         states = cast(Any, self.network.backbone).states(x)
         scored = x["mask"][:, 1:].bool()
         scores, truth = F.linear(states[:, :-1][scored], self._words()), x["ids"][:, 1:][scored]
-        loss, said = told(scores, truth, "tokens_told")
-        return {"loss": loss, **said}
+        loss, accuracy = loss_and_accuracy(scores, truth, "tokens_told")
+        return {"loss": loss, **accuracy}
 
 
 def _embedding(network: Network) -> Callable[[], Tensor]:

@@ -11,7 +11,7 @@ from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.tokenisers import Words
 from tl_lab.errors import UserError
 from tl_lab.model.network import Network
-from tl_lab.strategies.pretexts.base import Options, Pretext, Seen, told
+from tl_lab.strategies.pretexts.base import Options, Pretext, Seen, loss_and_accuracy
 
 __all__ = ["BothDirections", "SkipGram", "word_counts", "word_pairs"]
 
@@ -107,7 +107,7 @@ class BothDirections(Pretext):
             (backwards[:, 1:], x["ids"][:, :-1], known[:, :-1] & inside[:, 1:]),
         ):
             places = torch.searchsorted(self.words, truth[scored])
-            losses.append(told(F.linear(self.transform(states[scored]), outputs), places, "told")[0])
+            losses.append(loss_and_accuracy(F.linear(self.transform(states[scored]), outputs), places, "told")[0])
         return {"loss": (losses[0] + losses[1]) / 2, "forward_loss": losses[0], "backward_loss": losses[1]}
 
 

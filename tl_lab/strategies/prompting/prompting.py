@@ -302,13 +302,13 @@ class Prompting(Strategy):
 
     def facts(self) -> dict[str, str]:
         """Report the prompts and the model."""
-        said = f"{self.shots} shots, {'calibrated' if self.calibrated else 'not calibrated'}"
+        text = f"{self.shots} shots, {'calibrated' if self.calibrated else 'not calibrated'}"
         if self.reasoning_tokens:
-            said += f", up to {self.reasoning_tokens} tokens of reasoning"
-        said += f", mean over {len(self.templates)} x {self.draws if self.shots else 1} x {self.orders} prompts"
+            text += f", up to {self.reasoning_tokens} tokens of reasoning"
+        text += f", mean over {len(self.templates)} x {self.draws if self.shots else 1} x {self.orders} prompts"
         if self.model is not self.network.backbone:
-            said += f"; answered by {self.model.source or 'a language model'}, not by the backbone"
-        return {**super().facts(), "prompting": said}
+            text += f"; answered by {self.model.source or 'a language model'}, not by the backbone"
+        return {**super().facts(), "prompting": text}
 
     def on_test_epoch_end(self) -> None:
         """Compute the scores, and print those of each prompt."""
