@@ -425,6 +425,24 @@ def test_the_list_of_a_group_fits_a_screen(group: str, capsys: pytest.CaptureFix
     assert set(choices(group)[group]) <= set(re.split(r"[\s,]+", text))
 
 
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ("audio_folder_pair", ["'data.source=<folder>'", "'data.target=<folder>'"]),
+        ("text_folder", ["'data.path=<path>'"]),
+        ("squad", ["data.path=train.json", "data.test_path=dev.json"]),
+        ("mnist_usps", ["data.source=mnist"]),
+    ],
+)
+def test_the_example_of_a_choice_sets_what_it_needs(
+    choice: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tl_lab_main(["list", "data", choice])
+    shown = capsys.readouterr().out.partition("  file ")[0].split()
+    assert shown[shown.index(f"data={choice}", 1) + 1 :] == words
+    assert "null" not in " ".join(shown)
+
+
 def test_lists_of_names_are_grouped_by_kind(capsys: pytest.CaptureFixture[str]) -> None:
     tl_lab_main(["list", "data"])
     lines = capsys.readouterr().out.splitlines()

@@ -1,7 +1,9 @@
 """``list``: show all groups, the choices of one group, or one choice with its options."""
 
 import argparse
-from collections.abc import Mapping
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +16,8 @@ from tl_lab.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from tl_lab.config.knobs import Knob
 
 __all__ = ["add"]
 
@@ -186,6 +190,17 @@ def _kind(group: str, name: str, file: Path) -> _Kind:
     return _Kind(first, second, " of ".join(filter(None, [scenario, inputs])))
 
 
+def _example(description: str, options: Sequence["Knob"]) -> list[str]:
+    """Give the options without a default that a choice's description sets, or else the first option that has one."""
+    described = dict(re.findall(r"(\w+\.\w+)=([^\s,)]+)", description))
+    required = [option.key for option in options if option.value == "null" and option.key in described]
+    if required:
+        values = {key: f"<{key.rpartition('.')[2]}>" if described[key] == "..." else described[key] for key in required}
+        return [f"{key}={value}" for key, value in values.items()]
+    first = (f"{one.key}={one.value}" for one in options if one.value not in ("", "null") and "$" not in one.value)
+    return [*itertools.islice(first, 1)]
+
+
 def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
     from rich.padding import Padding
     from rich.table import Table
@@ -203,8 +218,7 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
     table.add_column(overflow="fold", ratio=1)
     for knob in found:
         table.add_row(knob.key, Text(knob.value), Text(knob.comment))
-    example = next((f"{one.key}={one.value}" for one in found if one.value and "$" not in one.value), "")
-    words = [text for text in (f"{group}={choice}", example if group != "experiment" else "") if text]
+    words = [f"{group}={choice}", *(_example(describe(files[choice]), found) if group != "experiment" else [])]
     say(
         Text.assemble((f"{group}={choice}", "bold"), (f"   {describe(files[choice])}", "")),
         Text("  in a run  ", end="").append(commands.train(*words), "cyan"),
