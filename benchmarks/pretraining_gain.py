@@ -70,8 +70,8 @@ CASES: dict[str, dict[str, list[str]]] = {
     },
     "masked_spectrogram": {
         "both": ["data=spoken_digits", "backbone=audio_cnn", "scheduler=constant"],
-        # the rate was chosen on seed 100, which no row has, by the pretext's loss as below: .0478, .0509 and .0689 at 3e-3, 1e-3
-        # and 3e-4; that of fine-tuning from random weights, 1e-3, by validation accuracy: .859, .915 and .826
+        # the rate was chosen on seed 100, which no row has, by the pretext's loss as below: .0478, .0509 and .0689 at
+        # 3e-3, 1e-3 and 3e-4; that of fine-tuning from random weights, 1e-3, by validation accuracy: .859, .915, .826
         "pretext": [
             "strategy.pretext=masked_spectrogram",
             "data.batch_size=64",
