@@ -1,7 +1,7 @@
-"""Can the code of every stored result be checked out: are the commits that they name part of the history?
+"""Are the commits recorded in the stored results part of the history, so that their code can be checked out?
 
     uv run python benchmarks/provenance.py             # lists the others; exit code 1 if there are any
-    uv run python benchmarks/provenance.py --write     # names a commit of the history with the same code instead
+    uv run python benchmarks/provenance.py --write     # records a commit of the history with the same code instead
 
 Results are often measured in a clone whose commits are rebased later, or merged with results of other clones. A commit
 has the same code as another if all files of the package, its configurations, benchmarks and dependencies are equal.
@@ -17,7 +17,7 @@ from pathlib import Path
 __all__ = ["commits_named", "replacements"]
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ("tl_lab", "conf", "hydra_plugins", "benchmarks", "train.py", "pyproject.toml")
+CODE = ("tl_lab", "conf", "hydra_plugins", "benchmarks", "train.py", "pyproject.toml", "constraints.txt")
 
 
 def _git(root: Path, *words: str) -> str:

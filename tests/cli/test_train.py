@@ -429,7 +429,9 @@ def test_the_list_of_a_group_fits_a_screen(group: str, capsys: pytest.CaptureFix
     ("choice", "words"),
     [
         ("audio_folder_pair", ["'data.source=<folder>'", "'data.target=<folder>'"]),
-        ("text_folder", ["'data.path=<path>'"]),
+        ("text_folder", ["'data.path=<folder>'"]),
+        ("table_pair", ["'data.path=<path>'"]),
+        ("tasks_of_table", ["'data.path=<path>'", "'data.tasks=<tasks>'"]),
         ("squad", ["data.path=train.json", "data.test_path=dev.json"]),
         ("mnist_usps", ["data.source=mnist"]),
     ],
@@ -441,6 +443,43 @@ def test_the_example_of_a_choice_sets_what_it_needs(
     shown = capsys.readouterr().out.partition("  file ")[0].split()
     assert shown[shown.index(f"data={choice}", 1) + 1 :] == words
     assert "null" not in " ".join(shown)
+
+
+def test_an_option_without_a_default_must_be_set_or_says_what_null_means(capsys: pytest.CaptureFixture[str]) -> None:
+    """The examples of choices that run as they are have no placeholders."""
+    placeholders = set()
+    for group in ("data", "strategy", "backbone", "adapter", "domain_adaptation", "optimizer"):
+        for choice in choices(group)[group]:
+            tl_lab_main(["list", group, choice])
+            if "=<" in capsys.readouterr().out.partition("  file ")[0].partition("in a run")[2]:
+                placeholders.add(f"{group}={choice}")
+    assert placeholders == {
+        "data=audio_folder", "data=audio_folder_pair", "data=chest_xray", "data=image_folder", "data=image_folder_pair",
+        "data=support_query", "data=table_pair", "data=tasks_of_table", "data=text_folder", "data=text_folder_pair",
+        "data=text_table_pair", "data=webdataset", "strategy=distillation",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["report", "{place}/sweep"], "report: there is no folder '{place}/sweep'; did you mean '{place}/sweeps'?"),
+        (["predict", "{place}/run.json", "{place}"], "predict: '{place}/run.json' is a file: give a run folder"),
+        (
+            ["test", "{place}/sweeps", "{place}/run.jsn"],
+            "folder or file '{place}/run.jsn'; did you mean '{place}/run.json'?",
+        ),
+        (["card", "{place}/run.jsn"], "card: there is no run folder '{place}/run.jsn'\n"),
+    ],
+)
+def test_a_path_that_does_not_exist_has_similar_ones(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "run.json").touch()
+    with pytest.raises(SystemExit):
+        tl_lab_main([word.replace("{place}", str(tmp_path)) for word in words])
+    assert message.replace("{place}", str(tmp_path)) in capsys.readouterr().err
 
 
 def test_lists_of_names_are_grouped_by_kind(capsys: pytest.CaptureFixture[str]) -> None:
@@ -578,8 +617,10 @@ def test_tab_completion_is_installed(tmp_path: Path) -> None:
         assert "complet" in answer.stdout
 
 
-def test_log_messages_go_to_the_file(program: Program) -> None:
+def test_log_messages_go_to_the_file(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     import logging
+
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of earlier tests write to closed streams
 
     def job(cfg: DictConfig, folder: Path) -> None:
         logging.getLogger("a").info("for the file")

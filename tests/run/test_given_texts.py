@@ -1,6 +1,5 @@
 """Texts in files, folders and tables are predicted and scored as in training; so are recordings listed in a table."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,10 @@ from composing import run_in
 from encoders_at_hand import tiny
 from small_sets import recordings
 
+from tl_lab.data.sets.tasks import Tasks
+from tl_lab.data.sets.text import Sst2
+from tl_lab.data.sets.text_corpora import Mrpc, Rte, StsB
+from tl_lab.data.sets.text_pairs import StsBGenres
 from tl_lab.errors import UserError
 from tl_lab.run.inference import load, predict_to_csv
 from tl_lab.run.scoring import score
@@ -88,9 +91,48 @@ def test_recordings_listed_in_a_table_are_scored(tmp_path: Path, monkeypatch: py
         score(tmp_path / "run", tmp_path / "other.csv")
 
 
+def test_texts_that_cannot_be_read_are_skipped_if_asked(run: Path, tmp_path: Path) -> None:
+    write(tmp_path / "new", 3, "latin-1")
+    (tmp_path / "new" / "low" / "1.txt").write_text(" ")
+    with pytest.raises(UserError, match=r"low/1\.txt contains no text"):
+        score(run, tmp_path / "new")
+    with pytest.warns(UserWarning, match=r"skipped: 1 of 6 texts: .*low/1\.txt contains no text"):
+        assert score(run, tmp_path / "new", skip_unreadable=True)["count"] == 5
+    with pytest.warns(UserWarning, match=r"skipped: 1 of 6 texts"):
+        assert len(load(run).predict(tmp_path / "new", skip_unreadable=True).labels) == 5
+
+
+def test_a_model_of_pairs_refuses_single_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    table = pd.DataFrame({"one": ["a b", "b c"] * 20, "two": ["c c", "a a"] * 20, "label": ["no", "yes"] * 20})
+    table.to_csv(tmp_path / "pairs.csv", index=False)
+    words = ["data=text_table", f"data.path={tmp_path / 'pairs.csv'}", "data.text_column=[one,two]"]
+    run_in(tmp_path / "run", *words, "backbone=hf_text", f"backbone.name={tiny(tmp_path / 'encoder', 'bert')}", *QUIET)
+    model = load(tmp_path / "run")
+    pairs = list(zip(table.one, table.two, strict=True))
+    assert model.predict(tmp_path / "pairs.csv").labels == model.predict(pairs).labels
+    write(tmp_path / "new", 2)
+    expected = "takes pairs of texts: give a table with the columns one and two, or in Python a list of pairs"
+    for given in (tmp_path / "new", ["a b"]):
+        with pytest.raises(UserError, match=expected):
+            model.predict(given)
+    (tmp_path / "new" / "high").rename(tmp_path / "new" / "yes")
+    (tmp_path / "new" / "low").rename(tmp_path / "new" / "no")
+    with pytest.raises(UserError, match=expected):
+        score(tmp_path / "run", tmp_path / "new")
+
+
+def test_published_pairs_have_two_columns() -> None:
+    for data in (Rte(), Mrpc(), StsB(), StsBGenres()):
+        assert data.reading["text_column"] == ["sentence1", "sentence2"]
+    assert Sst2().reading["text_column"] == ["text"]
+    assert Tasks(datasets={"rte": Rte(), "sst2": Sst2()}).reading == {"encoding": "utf-8"}  # each task has its own
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ({"new/a.txt": "a", "b.md": "a"}, r"b\.md is neither a text \(\.txt\) nor a table \(\.csv, "),
         ({"new/a.doc": "a b"}, r"new contains no texts \(\.txt\)"),
         ({"new/a.txt": "  "}, r"new/a\.txt contains no text: fill it or leave it out"),
         ({"new/a.txt": "a", "t.csv": "text\na\n"}, r"t\.csv is a table, which must be the only input"),
@@ -103,12 +145,13 @@ def test_what_cannot_be_predicted_is_one_sentence(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
-        load(run).predict([tmp_path / "new", *tmp_path.glob("*.csv")])
+        load(run).predict([tmp_path / "new", *tmp_path.glob("*.csv"), *tmp_path.glob("*.md")])
 
 
 def test_what_cannot_be_scored_is_one_sentence(run: Path, tmp_path: Path) -> None:
     (tmp_path / "new" / "high").mkdir(parents=True)
     with pytest.raises(UserError, match=r"contains no texts \(\.txt\) in its sub-folders"):
         score(run, tmp_path / "new")
-    with pytest.raises(UserError, match=re.escape("there is no folder or file")):
-        load(run).predict(tmp_path / "nowhere")
+    for given in (tmp_path / "nowhere", [tmp_path / "nowhere", tmp_path]):
+        with pytest.raises(UserError, match=r"there is no folder or file .*nowhere to predict"):
+            load(run).predict(given)

@@ -191,12 +191,18 @@ def _kind(group: str, name: str, file: Path) -> _Kind:
 
 
 def _example(description: str, options: Sequence["Knob"]) -> list[str]:
-    """Give the options without a default that a choice's description sets, or else the first option that has one."""
+    """Give the options that must be set, or else the first option that has a default.
+
+    An option must be set if its default is null and its comment does not explain what null means. The values are those
+    in the choice's description, if it has some.
+    """
     described = dict(re.findall(r"(\w+\.\w+)=([^\s,)]+)", description))
-    required = [option.key for option in options if option.value == "null" and option.key in described]
+    required = [option.key for option in options if option.value == "null" and "null" not in option.comment]
+    required += [key for key in described if any(option.key == key and option.value == "null" for option in options)]
     if required:
-        values = {key: f"<{key.rpartition('.')[2]}>" if described[key] == "..." else described[key] for key in required}
-        return [f"{key}={value}" for key, value in values.items()]
+        values = {key: described.get(key, "...") for key in dict.fromkeys(required)}
+        names = {key: f"<{key.rpartition('.')[2]}>" for key in values}
+        return [f"{key}={names[key] if value == '...' else value}" for key, value in values.items()]
     first = (f"{one.key}={one.value}" for one in options if one.value not in ("", "null") and "$" not in one.value)
     return [*itertools.islice(first, 1)]
 

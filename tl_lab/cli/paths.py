@@ -6,13 +6,19 @@ from pathlib import Path
 
 from tl_lab.errors import UserError
 
-__all__ = ["nearby", "require", "require_folder"]
+__all__ = ["require", "require_folder"]
 
 
-def nearby(path: Path) -> str:
-    """Suggest files and folders with names similar to one that does not exist, as the end of a sentence."""
+def _nearby(path: Path, folders: bool = False) -> str:
+    """Suggest paths with names similar to one that does not exist, as the end of a sentence.
+
+    Args:
+        path: as given by the user.
+        folders: whether to suggest only folders.
+    """
     with contextlib.suppress(OSError):
-        close = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=2)
+        others = [other.name for other in path.parent.iterdir() if other.is_dir() or not folders]
+        close = get_close_matches(path.name, [name for name in others if name != path.name], n=2)
         if close:
             return "; did you mean " + " or ".join(repr(str(path.parent / name)) for name in close) + "?"
     return ""
@@ -29,11 +35,13 @@ def require_folder(command: str, folder: Path, what: str = "run folder") -> None
     Raises:
         UserError: there is no such folder.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{command}: {str(folder)!r} is a file: give a {what}")
     if not folder.is_dir():
-        raise UserError(f"{command}: there is no {what} {str(folder)!r}{nearby(folder)}")
+        raise UserError(f"{command}: there is no {what} {str(folder)!r}{_nearby(folder, folders=True)}")
 
 
 def require(command: str, path: Path, what: str = "folder or file") -> None:
     """Reject a path that does not exist; see :func:`require_folder`."""
     if not path.exists():
-        raise UserError(f"{command}: there is no {what} {str(path)!r}{nearby(path)}")
+        raise UserError(f"{command}: there is no {what} {str(path)!r}{_nearby(path)}")

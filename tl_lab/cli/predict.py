@@ -20,7 +20,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         type=Path,
         nargs="+",
         metavar="input",
-        help="images, recordings, recognised pages or folders of these, or a table of rows, texts, questions or files",
+        help="images, recordings, texts, recognised pages or folders of these, or a table of rows, texts, questions or "
+        "files",
     )
     parser.add_argument("--output", type=Path, help="the CSV file; default: <run>/predictions/<name of the input>.csv")
     parser.add_argument("--arrays", action="store_true", help="write logits and features to an additional .npz file")

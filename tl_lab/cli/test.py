@@ -15,7 +15,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = commands.add_parser("test", help="score a finished run on another labelled folder or table")
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument(
-        "inputs", type=Path, help="a folder with a sub-folder for each class, or a CSV file with the labels"
+        "inputs", type=Path, help="a folder with a sub-folder for each class, or a table with the labels"
     )
     parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/tests/<name of the inputs>.json")
     parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")

@@ -47,5 +47,5 @@ def without_debug(overrides: Sequence[str]) -> list[str]:
         ['figures=true']
     """
     whole = list(overrides)
-    given = next(given for count in range(len(whole) + 1) if debugged(given := whole[:count]) == whole)
+    given = next((given for count in range(len(whole)) if debugged(given := whole[:count]) == whole), whole)
     return [text for text in given if text.lower() != "debug=true"]

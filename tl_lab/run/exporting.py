@@ -150,8 +150,10 @@ def _onnx(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
             f"{merged.spec.modality} inputs: use --format=safetensors"
         )
     if merged.spec.modality == "text":
-        # a graph has the same inputs for every batch, so that types, which only pairs have, are 0 for single texts
-        names = ["ids", "mask", *(["types"] if getattr(merged.network.backbone, "takes_types", False) else [])]
+        pairs = len(model.reading.get("text_column", ["text"])) > 1 and getattr(
+            merged.network.backbone, "takes_types", False
+        )
+        names = ["ids", "mask", *(["types"] if pairs else [])]
         x: Any = {name: torch.ones(2, min(8, int(shape["max_length"])), dtype=torch.int64) for name in names}
         free: Any = {name: {0: "samples", 1: "tokens"} for name in names}
     elif merged.spec.modality == "table":

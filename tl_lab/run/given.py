@@ -216,7 +216,7 @@ def _rows_of_table(table: Any, path: Path, model: "TrainedModel", batch_size: in
 def _read_path(path: Path, model: "TrainedModel", batch_size: int, skip: bool) -> Iterator[Named]:
     """Read a folder of images or texts, one of them, or a table."""
     if getattr(model.spec, "tokeniser", None) is not None:
-        yield from (Named(*batch) for batch in read_text_paths([path], model, batch_size))
+        yield from (Named(*batch) for batch in read_text_paths([path], model, batch_size, skip))
         return
     if model.spec.modality == "table":
         yield from _read_table(path, model, batch_size)
@@ -253,7 +253,7 @@ def _read_paths(paths: Sequence[Path], model: "TrainedModel", batch_size: int, s
         yield from _read_path(paths[0], model, batch_size, skip)
         return
     if getattr(model.spec, "tokeniser", None) is not None:
-        yield from (Named(*batch) for batch in read_text_paths(paths, model, batch_size))
+        yield from (Named(*batch) for batch in read_text_paths(paths, model, batch_size, skip))
         return
     _image_spec(model, "several files")
     if table := next((path for path in paths if path.suffix.lower() == ".csv"), None):

@@ -19,7 +19,7 @@ from tl_lab.errors import UserError, nearest
 from tl_lab.results.folder.files import SCHEMA, read_results, write_json
 from tl_lab.run.given import Named, read_files, read_rows, rows_of
 from tl_lab.run.given_audio import batches_of_recordings
-from tl_lab.run.given_texts import batches_of_files, table_of_texts
+from tl_lab.run.given_texts import batches_of_files, cells_at
 from tl_lab.run.inference import TrainedModel, load_classifier
 from tl_lab.texts import printable
 
@@ -110,8 +110,8 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
         raise UserError(f"{place} cannot be tested on: {error}") from error
     if place.is_dir():
         return _of_folder(place, model, skip)
-    in_texts = model.spec.modality == "text"
-    rows: Any = table_of_texts(place, model).to_dict("records") if in_texts else rows_of(place)
+    by_name = model.spec.modality in ("text", "audio")
+    rows: Any = cells_at(place, model).to_dict("records") if by_name else rows_of(place)
     if missing := [name for name in columns if name not in rows[0]]:
         raise UserError(f"{place} has no column {missing[0]!r} with true labels; {nearest(missing[0], rows[0])}")
     values = [[row[name] for name in columns] for row in rows]
@@ -129,9 +129,10 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
 
 def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Named], dict[str, Tensor]]:
     if not model.problem.numbers_outputs:
+        inputs = model.reading.get("text_column", ["path"]) if model.spec.modality == "text" else ["path"]
         raise UserError(
-            f"{place} is a folder, whose sub-folders can only be classes: give a CSV file with the columns path, "
-            f"{', '.join(model.class_names)}"
+            f"{place} is a folder, whose sub-folders can only be classes: give a table with the columns "
+            f"{', '.join([*inputs, *model.class_names])}"
         )
     folders = class_folders(place)
     if not folders:
@@ -150,5 +151,5 @@ def _of_folder(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[N
     if modality == "audio":
         return (Named(*batch) for batch in batches_of_recordings(list(files), paths, model, skip=skip)), labels
     if modality == "text":
-        return (Named(*batch) for batch in batches_of_files(list(files), paths, model)), labels
+        return (Named(*batch) for batch in batches_of_files(list(files), paths, model, skip=skip)), labels
     return read_files(ImageFiles(place, list(files)), model, skip=skip), labels

@@ -136,11 +136,16 @@ def _table(accuracies, **facts):
     return pd.DataFrame(rows).assign(date="2026-01-02", **facts)
 
 
-def test_an_experiment_asks_for_its_published_methods_wherever_it_names_them():
-    """In its sweep, among its defaults, or in the file that it is based on."""
+def test_published_methods_of_an_experiment_are_found(tmp_path):
+    """They are in its sweep, among its defaults, or in the file that it is based on."""
     read = [paper for paper in papers() if paper.expected.published]
     assert len(read) > 15
     assert [paper.name for paper in read if not paper.asked] == []
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    own = folder / "mine.yaml"
+    own.write_text("defaults:\n  - few_shot/_omniglot\n  - nowhere\n  - _self_\n")
+    assert asked(own, replace(expected_by("few_shot/omniglot_5way_1shot"))) == {"prototypical"}
     based = "few_shot/omniglot_5way_1shot"
     assert asked(choices("experiment")["experiment"][based], expected_by(based)) == {"prototypical"}
 

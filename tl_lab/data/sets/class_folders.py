@@ -108,7 +108,8 @@ def given_parts(folder: Path, split: str) -> dict[str, Path]:
         The folder of each part; empty if the seed determines the split.
 
     Raises:
-        UserError: the option is invalid, or it is ``given`` and there is no folder ``train``.
+        UserError: the option is invalid, or it is ``given`` and there is no folder ``train``, or it is ``auto`` and
+            some of the folders are parts and others are not.
     """
     if split not in ("auto", "given", "random"):
         raise UserError(f"data.split must be 'auto', 'given' or 'random', not {split!r}")
@@ -117,9 +118,16 @@ def given_parts(folder: Path, split: str) -> dict[str, Path]:
     known = {name for names in _PARTS.values() for name in names}
     if split == "given" and "train" not in parts:
         raise UserError(f"data.split=given, but {folder} has no folder 'train': it has {listed(present) or 'none'}")
-    if split == "random" or (split == "auto" and not ("train" in parts and known.issuperset(present))):
+    if split == "random":
         return {}
-    return parts
+    others = [name for name in present if name not in known]
+    if split == "auto" and "train" in parts and len(parts) > 1 and others:
+        named = listed(sorted(path.name for path in parts.values()))
+        raise UserError(
+            f"{folder} has the folders {named}, and also {listed(others)}: set "
+            "data.split=given to read the former as the parts of a split, or data.split=random if all are classes"
+        )
+    return parts if split == "given" or ("train" in parts and not others) else {}
 
 
 def scan_classes(folder: Path, kind: FileKind, class_names: list[str] | None = None) -> Scan:
@@ -331,6 +339,8 @@ class FolderPair(ClassFolders, DomainPair):
     def _target_sets(self, folder: Path) -> dict[str, Samples]:
         parts = given_parts(folder, self.split if class_folders(folder) else "random")
         place = parts.get("train", folder)
+        if "val" in parts:
+            self.notes.append(f"{parts['val']}: unused, because target labels are used only for the score")
         if not class_folders(place):
             train = self.samples_of(scan_flat(place, self.file_kind))
             if "test" in parts:

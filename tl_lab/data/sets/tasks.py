@@ -239,8 +239,11 @@ class Tasks(TasksInBatches):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return the options with which files of the first set were read."""
-        return self.modules[0].reading
+        """Return the options with which files of the first set were read, without columns that differ between sets."""
+        found = dict(self.modules[0].reading)
+        if any(module.reading.get("text_column") != found.get("text_column") for module in self.modules):
+            found.pop("text_column", None)  # of each task, single texts and pairs are accepted
+        return found
 
     def facts(self) -> dict[str, str]:
         """Report the sampling in addition to the facts of all data."""

@@ -22,7 +22,10 @@ from tl_lab.options import Fraction
 from tl_lab.results.screen import console
 from tl_lab.texts import listed
 
-__all__ = ["OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
+__all__ = ["PAIR_COLUMNS", "OfTexts", "Published", "Sst2", "TextSet", "Trec", "samples_of"]
+
+PAIR_COLUMNS = ("sentence1", "sentence2")
+"""Columns of tables to predict by a run on published pairs of texts; GLUE's names."""
 
 _MANY = 50_000  # number of texts whose tokenisation takes several seconds
 # in one line of the available copies, the second half of the label follows the first word of the question
@@ -37,6 +40,8 @@ class OfTexts(OfSequences):
     """
 
     modality = "text"
+    text_columns: Sequence[str] = ("text",)
+    """Columns of tables to predict: one with texts, or two with the parts of pairs."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -55,8 +60,8 @@ class OfTexts(OfSequences):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Return the text column and the encoding of tables to predict."""
-        return {"text_column": ["text"], "encoding": "utf-8"}
+        """Return the columns of texts and the encoding of tables to predict."""
+        return {"text_column": list(self.text_columns), "encoding": "utf-8"}
 
 
 class TextSet(OfTexts):

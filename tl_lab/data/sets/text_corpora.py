@@ -11,7 +11,7 @@ from tl_lab.data.encodings import read_text
 from tl_lab.data.inputs.texts import Texts
 from tl_lab.data.inputs.tokenisers import Text
 from tl_lab.data.samples import Samples
-from tl_lab.data.sets.text import Published, TextSet, samples_of
+from tl_lab.data.sets.text import PAIR_COLUMNS, Published, TextSet, samples_of
 from tl_lab.data.splits import check_shares, hold_out, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
@@ -172,6 +172,7 @@ class Rte(_Cut):
     """
 
     title, place = "RTE", "glue/rte"
+    text_columns = PAIR_COLUMNS
     how_to_get = "put train.tsv and dev.tsv there"
 
     def __init__(self, **options: Any) -> None:
@@ -199,6 +200,7 @@ class Mrpc(_Cut):
     """
 
     title, place = "MRPC", "glue/mrpc"
+    text_columns = PAIR_COLUMNS
     how_to_get = "put msr_paraphrase_train.txt and msr_paraphrase_test.txt there"
 
     def __init__(self, **options: Any) -> None:
@@ -227,6 +229,7 @@ class StsB(Published, TextSet):
     """
 
     title, place = "STS-B", "glue/stsb"
+    text_columns = PAIR_COLUMNS
     how_to_get = "put sts-train.tsv, sts-dev.tsv and sts-test.tsv there"
     problem_kind = Regression
 

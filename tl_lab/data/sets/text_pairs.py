@@ -8,7 +8,7 @@ import torch
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.sets.pairs import name_pair
-from tl_lab.data.sets.text import OfTexts, Published
+from tl_lab.data.sets.text import PAIR_COLUMNS, OfTexts, Published
 from tl_lab.data.sets.text_corpora import StsB, similarities
 from tl_lab.data.sets.text_table import TableOfTexts
 from tl_lab.data.splits import random_split
@@ -36,6 +36,7 @@ class StsBGenres(Published, OfTexts, DomainPair):
 
     title, place, how_to_get = StsB.title, StsB.place, StsB.how_to_get
     genres: ClassVar[tuple[str, ...]] = ("captions", "news", "forums")
+    text_columns = PAIR_COLUMNS
     problem_kind = Regression
 
     def __init__(

@@ -21,9 +21,9 @@ from tl_lab.texts import printable
 __all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "remove_leftovers", "replacing", "write_json", "write_text"]
 
 RESULTS = "results.json"
-_LEFTOVER = re.compile(r"\..+\.(?P<process>\d+)-(?P<machine>[0-9a-f]{8})[0-9a-f]{8}(\.\w+)?")
+_LEFTOVER = re.compile(r"\..+\.(?P<process>\d+)-(?P<machine>[0-9a-f]{8})?[0-9a-f]{8}(\.\w+)?")
 _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-_ABANDONED_S = 24 * 3600  # age of a temporary file of another machine, whose processes cannot be asked
+_ABANDONED_S = 24 * 3600  # age of a temporary file of another machine, whose processes cannot be checked
 SCHEMA = 1
 # types of the values that other commands use; null is always allowed
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -84,9 +84,9 @@ def remove_leftovers(folder: Path, stem: str | None = None) -> None:
                 path.unlink()
 
 
-def _is_abandoned(path: Path, process: int, machine: str) -> bool:
+def _is_abandoned(path: Path, process: int, machine: str | None) -> bool:
     """Whether the process that wrote a temporary file has ended; folders may be shared between machines."""
-    if machine == _MACHINE:
+    if machine in (None, _MACHINE):  # earlier versions did not record the machine
         return not _runs(process)
     return time.time() - path.stat().st_mtime > _ABANDONED_S
 

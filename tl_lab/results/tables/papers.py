@@ -200,10 +200,13 @@ def _with_bases(file: Path) -> Iterator[dict[str, Any]]:
     """Read an experiment's file, and then the files of experiments that it is based on."""
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
     yield content
-    group = next(folder for folder in file.parents if folder.name == "experiment")
+    own = [folder for folder in file.parents if folder.name == "experiment"][:1]
     for entry in content.get("defaults") or []:
         if isinstance(entry, str) and entry != "_self_":
-            yield from _with_bases(group / f"{entry}.yaml")
+            # an experiment of a further folder may be based on one of the project
+            places = (folder / f"{entry}.yaml" for folder in (*own, conf_dir() / "experiment"))
+            if place := next((place for place in places if place.is_file()), None):
+                yield from _with_bases(place)
 
 
 def expected_by(experiment: str) -> Reproduces:
