@@ -115,11 +115,11 @@ def cases(trainer: str, own: dict[str, list[str]]) -> dict[str, list[str]]:
             tuned = ["strategy=fine_tuning"] if group == "adapter" else []
             found[f"{group}={name}"] = ["backbone.batch_norm=true", *tuned, *PAIR]
     found["augmentation=texts"] = ["backbone=hf_text", *backbones["hf_text"]]
-    for name in choices("data")["data"]:
+    for name, file in choices("data")["data"].items():
         files_of_data = own.get(f"data={name}", [])
         node = compose([f"data={name}", *files_of_data]).data
-        modality = [] if name not in _NEED else ["backbone=" + _NEED[name], *own.get("backbone=" + _NEED[name], [])]
-        found[f"data={name}"] = [*files_of_data, "data.batch_size=4", *modality, *_learner(node)]
+        backbone = _own_backbone(Path(file), own)
+        found[f"data={name}"] = [*files_of_data, "data.batch_size=4", *backbone, *_learner(node)]
     for name in choices("validator")["validator"]:
         found[f"validator={name}"] = [f"validator=[{name}]", *PAIR]
     found |= {f"trainer={name}": PAIR for name in ("ddp", "fsdp", "gpu") if trainer == "gpu"}
@@ -130,11 +130,13 @@ def cases(trainer: str, own: dict[str, list[str]]) -> dict[str, list[str]]:
     return {name: options for name, options in found.items() if name not in LEFT_OUT}
 
 
-_NEED = {  # backbones of files of one's own, whose default would need published weights
-    **dict.fromkeys(("text_table", "text_table_pair", "text_folder", "text_folder_pair", "tasks_of_table"), "hf_text"),
-    "squad": "hf_words",
-    "receipts": "layout_text",
-}
+def _own_backbone(file: Path, own: dict[str, list[str]]) -> list[str]:
+    """Replace the backbone that a file of data names, if it needs published weights, by one of own files."""
+    from tl_lab.config.natural import declared
+
+    header = file.read_text(encoding="utf-8").splitlines()[0]
+    backbone = "backbone=" + declared(header.removeprefix("# @natural ")).get("backbone", "")
+    return [backbone, *own[backbone]] if backbone in own else []
 
 
 def _learner(node: Any) -> list[str]:

@@ -141,7 +141,7 @@ def encoders(place: Path) -> dict[str, list[str]]:
     return {
         "hf_text": [f"backbone.name={place / 'bert'}", "backbone.max_length=32"],
         "hf_causal": [f"backbone.name={place / 'gpt2'}", "backbone.max_length=32"],
-        "hf_words": [f"backbone.name={place / 'bert'}", "backbone.max_length=32"],
+        "hf_words": [f"backbone.name={place / 'bert'}", "backbone.max_length=384"],
         "layout_text": [f"backbone.name={place / 'bert'}", "backbone.max_length=32"],
         "clip": [f"backbone.name={place / 'clip'}"],
         "wav2vec2": [f"backbone.name={place / 'wav2vec2'}"],
@@ -173,7 +173,7 @@ def write_encoders(place: Path) -> None:
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     count = len(vocabulary)
-    bert = transformers.BertConfig(**sizes, vocab_size=count, max_position_embeddings=64, pad_token_id=0)
+    bert = transformers.BertConfig(**sizes, vocab_size=count, max_position_embeddings=512, pad_token_id=0)
     causal = transformers.GPT2Config(
         vocab_size=count, n_embd=16, n_layer=2, n_head=2, n_positions=256, bos_token_id=2, eos_token_id=3
     )

@@ -125,3 +125,12 @@ def test_texts_are_cut_by_index_and_joined() -> None:
     assert texts.subset(torch.tensor([True, False, True])).items == ["a", "c"]
     assert texts.concatenate([texts, Texts(["d"])]).items == ["a", "b", "c", "d"]
     assert texts.fingerprint() != Texts(["a", "c", "b"]).fingerprint()
+
+
+def test_a_question_of_many_tokens_leaves_room_for_the_passage() -> None:
+    long = "a-a-a-a-a"  # one word of nine tokens
+    for question, asked in (([long], []), (["b", long], [5]), (["b", "c"], [5, 6])):
+        ids, types, words = fast().encode_passage(question, ["c", "a", "b", "c"], 8)
+        assert ids == [2, *asked, 3, *[6, 4, 5, 6][: 8 - 3 - len(asked)], 3]
+        assert types == [0] * (len(asked) + 2) + [1] * (len(ids) - len(asked) - 2)
+        assert [word for word in words if word is not None] == list(range(len(ids) - len(asked) - 3))

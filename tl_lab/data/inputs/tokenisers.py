@@ -199,7 +199,8 @@ class FastTokeniser(Tokeniser):
         """Tokenise a question and a passage that are split into words; a long passage is cut.
 
         Args:
-            question: words of the question, which is cut to ``max_length // 4`` words.
+            question: words of the question, which is cut to ``max_length // 4`` words, and after the last word that
+                fits into ``max_length // 2`` tokens.
             words: words of the passage.
             max_length: largest number of tokens, including special ones.
 
@@ -208,8 +209,13 @@ class FastTokeniser(Tokeniser):
         """
         backend = self._backend
         backend.no_padding()
+        backend.no_truncation()
+        asked = list(question)[: max_length // 4]
+        alone = backend.encode(asked, is_pretokenized=True, add_special_tokens=False)
+        if len(alone.ids) > max_length // 2:
+            asked = asked[: alone.word_ids[max_length // 2]]
         backend.enable_truncation(max_length, strategy="only_second")
-        found = backend.encode(list(question)[: max_length // 4], list(words), is_pretokenized=True)
+        found = backend.encode(asked, list(words), is_pretokenized=True)
         pairs = zip(found.word_ids, found.sequence_ids, strict=True)
         return found.ids, found.type_ids, [word if sequence == 1 else None for word, sequence in pairs]
 
