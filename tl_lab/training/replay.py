@@ -32,7 +32,7 @@ from tl_lab.training.means import Means, check_quantity
 if TYPE_CHECKING:
     from tl_lab.training.step import Step
 
-__all__ = ["LiveUpdate", "Recording", "Replayer", "describe", "obstacle"]
+__all__ = ["LiveUpdate", "Recording", "Replayer", "acts_within_updates", "describe", "obstacle"]
 
 _NUMBERS = 256  # learning rates and other numbers that change between updates
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
@@ -278,7 +278,7 @@ class Replayer:
         tensors = list(_tensors(batch))
         if again and self._last is not None and self._last.fits(tensors, phases):
             self._replay(self._last, tensors, rates, now)
-            self._count(len(phases))
+            self._step.count_updates(len(phases))
             return True
         self._last = None
         kind = (_shape(batch), phases, *self._modes())
@@ -295,7 +295,7 @@ class Replayer:
         else:
             self._replay(recording, tensors, rates, now)
             self._last = recording
-        self._count(len(phases))
+        self._step.count_updates(len(phases))
         return True
 
     def read_into(self, means: Means) -> None:
@@ -312,13 +312,6 @@ class Replayer:
     def _modes(self) -> tuple[Any, ...]:
         learning = tuple(parameter.requires_grad for parameter in self._parameters)
         return self._step.replay_key(), tuple(module.training for module in self._modules), learning
-
-    def _count(self, steps: int) -> None:
-        """Make Lightning count the optimizer's steps."""
-        optimizer = cast(Any, self._step.optimizers())
-        for _ in range(steps):
-            optimizer._on_before_step()
-            optimizer._on_after_step()
 
     # ------------------------------------------------------------------ running, recording, replaying
 
@@ -418,9 +411,15 @@ def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
             return f"{type(optimizer).__name__} computes with numbers on the CPU"
         if len(optimizer.param_groups) > _NUMBERS // 2:
             return f"the optimizer has {len(optimizer.param_groups)} groups"
+    callback = acts_within_updates(trainer)
+    return None if callback is None else f"the callback {callback} acts within updates"
+
+
+def acts_within_updates(trainer: pl.Trainer) -> str | None:
+    """Return the class of a callback that is called between the objective and the optimizer's step; None without one."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _HOOKS):
-            return f"the callback {type(callback).__name__} acts within updates"
+            return type(callback).__name__
     return None
 
 

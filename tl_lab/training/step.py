@@ -5,7 +5,11 @@ from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.profilers import PassThroughProfiler
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from tl_lab.data.batches import DomainBatch, Episode, Labelled, Unlabelled
@@ -16,7 +20,7 @@ from tl_lab.training.batches_at_once import looks_at_batches, next_batch
 from tl_lab.training.fused import fuse, fuses
 from tl_lab.training.means import Reading
 from tl_lab.training.objective import Objective
-from tl_lab.training.replay import Replayer, obstacle
+from tl_lab.training.replay import Replayer, acts_within_updates, obstacle
 from tl_lab.training.schedules import Schedule
 
 __all__ = ["Diverged", "Step"]
@@ -48,6 +52,8 @@ class Step(Objective):
     """Number of updates of the whole run; None if the run is limited by epochs."""
     takes_several: bool = False
     """Whether a training step also processes the batches that follow the given one."""
+    calls_directly: bool = False
+    """Whether gradients and optimizer are called without Lightning's hooks, none of which would do anything."""
     replayer: Replayer | None
     """Replays updates as graphs; None if each kernel is launched separately."""
     last_loss: float | None
@@ -99,6 +105,12 @@ class Step(Objective):
         """Choose how updates run on a GPU, after optimizer states have been restored."""
         super().on_train_start()
         self.replayer = None
+        self.calls_directly = (
+            type(self.trainer.strategy) is SingleDeviceStrategy
+            and self.trainer.precision in ("32-true", "bf16-mixed")
+            and isinstance(self.trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
+            and acts_within_updates(self.trainer) is None
+        )
         self.takes_several = (
             self.device.type == "cuda"
             and self.trainer.world_size == 1
@@ -200,7 +212,7 @@ class Step(Objective):
             target: batch of the other domain; None without one.
             now: progress of training.
             phases: phases of the adaptation, in order.
-            optimizer: Lightning's optimizer, or PyTorch's for an update that is to be replayed.
+            optimizer: Lightning's optimizer, or PyTorch's if it is called directly.
             group: number of batches whose gradients are averaged.
             updates: whether the optimizer steps after this batch.
             watched: whether the watchers observe the terms.
@@ -213,11 +225,25 @@ class Step(Objective):
         if updates:
             self.adaptation.after_update(self.network, now)
 
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradient of a loss."""
+        if self.calls_directly:
+            loss.backward(*args, **kwargs)
+        else:
+            super().manual_backward(loss, *args, **kwargs)
+
+    def count_updates(self, steps: int) -> None:
+        """Make Lightning count steps of the optimizer that it did not perform."""
+        optimizer = cast(Any, self.optimizers())
+        for _ in range(steps):
+            optimizer._on_before_step()
+            optimizer._on_after_step()
+
     def _update(self, optimizer: Any, phase: Phase) -> None:
         for name, part in self.parts().items():
             if name not in phase.learns:
                 part.zero_grad()
-        if self.recording is not None:  # PyTorch's optimizer, which does not call this hook
+        if not isinstance(optimizer, LightningOptimizer):  # PyTorch's does not call this hook
             self.on_before_optimizer_step(optimizer)
         optimizer.step()
         optimizer.zero_grad()
