@@ -53,13 +53,13 @@ def parts_of(
     import gpu_runs
     import gpu_steps
 
-    trainer, updates, repeats = ("cpu", 20, 1) if rehearsal else ("gpu", 300, 3)
+    trainer, updates, repeats = ("cpu", 20, 1) if rehearsal else ("gpu", 100, 5)
     short = ["trainer.max_epochs=1"] if rehearsal else []
     steps: dict[str, Callable[[], Any]] = {
         "steps/dann 64 + 64": lambda: gpu_steps.dann(64, updates, repeats),
-        "steps/dann 1024 + 1024": lambda: gpu_steps.dann(8 if rehearsal else 1024, updates, repeats),
+        "steps/dann 1024 + 1024": lambda: gpu_steps.dann(8 if rehearsal else 1024, updates, min(repeats, 3)),
         "steps/ewc": lambda: gpu_steps.ewc(updates, repeats),
-        "steps/prototypical 60-way": lambda: gpu_steps.prototypical(min(updates, 200), repeats),
+        "steps/prototypical 60-way": lambda: gpu_steps.prototypical(updates, repeats),
         "steps/maml": lambda: gpu_steps.maml(min(updates, 40), 1),
     }
     return {

@@ -250,7 +250,7 @@ def test_drawings_are_inverted_to_the_background_of_training(
 def test_a_gpu_answers_as_the_cpu(learned: Path, folders: tuple[Path, Path]) -> None:
     support, queries = folders
     on_cpu, on_gpu = (load(learned, device=device).with_support(support).predict(queries) for device in ("cpu", "gpu"))
-    assert (on_gpu.labels, on_gpu.nearest) == (on_cpu.labels, on_cpu.nearest)
+    assert on_gpu.labels == on_cpu.labels  # which support image is nearest can be close to a tie
     torch.testing.assert_close(on_gpu.probabilities, on_cpu.probabilities, atol=1e-3, rtol=1e-3)
 
 

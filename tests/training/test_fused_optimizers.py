@@ -9,7 +9,7 @@ from laboratory import Blobs, fit, make
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 
-from tl_lab.training.fused import fuse, fuses, portable_groups
+from tl_lab.training.fused import fuse, fuses, merged_groups, portable_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -110,3 +110,45 @@ def test_runs_on_the_cpu_keep_the_ordinary_optimizer() -> None:
     trainer = fit(data, model, epochs=1)
     (optimizer,) = trainer.optimizers
     assert all(group["fused"] is None and "as_configured" not in group for group in optimizer.param_groups)
+
+
+def _groups(network: nn.Module, rates: list[float]) -> list[dict]:
+    pairs = zip(network.parameters(), rates, strict=True)
+    return [{"name": str(i), "params": [p], "lr": lr, "base_lr": lr} for i, (p, lr) in enumerate(pairs)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_groups_are_updated_together_to_the_same_bits(kind) -> None:
+    networks, rates = [_network(), _network()], [0.02, 0.05, 0.02, 0.02]
+    apart, together = (KINDS[kind](_groups(network, rates)) for network in networks)
+    for optimizer in (apart, together):
+        fuse(optimizer)
+    sizes = []
+    for number in range(5):
+        for network, optimizer in zip(networks, (apart, together), strict=True):
+            draw = torch.Generator().manual_seed(number)
+            network(torch.randn(8, 6, generator=draw)).square().mean().backward()
+            own = optimizer.param_groups
+            if optimizer is together:
+                with merged_groups(optimizer):
+                    sizes.append([(len(group["params"]), group["lr"]) for group in optimizer.param_groups])
+                    optimizer.step()
+            else:
+                optimizer.step()
+            optimizer.zero_grad()
+            assert optimizer.param_groups is own
+            assert [group["lr"] for group in own] == rates
+    assert sizes == [[(3, 0.02), (1, 0.05)]] * 5
+    assert all(torch.equal(a, b) for a, b in zip(*(network.parameters() for network in networks), strict=True))
+    assert [group["name"] for group in together.state_dict()["param_groups"]] == ["0", "1", "2", "3"]
+
+
+def test_groups_stay_apart_with_other_options_or_if_they_are_not_fused() -> None:
+    optimizer = SGD(_groups(_network(), [0.1] * 4), lr=0.1)
+    with merged_groups(optimizer):
+        assert len(optimizer.param_groups) == 4
+    fuse(optimizer)
+    optimizer.param_groups[1]["weight_decay"] = 0.1
+    with merged_groups(optimizer):
+        assert [len(group["params"]) for group in optimizer.param_groups] == [3, 1]
+    assert len(optimizer.param_groups) == 4

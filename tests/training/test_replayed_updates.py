@@ -2,15 +2,19 @@
 
 import functools
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from laboratory import BlobPair, Blobs, BlobStream, differing, fit, make, state
 
 from tl_lab.config import compose
+from tl_lab.data.batches import Deferred, DomainBatch
 from tl_lab.data.inputs.augmentation import Augmentation
+from tl_lab.data.loaders import Cutter
 from tl_lab.domain_adaptation.adda import ADDA
 from tl_lab.domain_adaptation.base import Adaptation, DomainAdaptation, Update
 from tl_lab.domain_adaptation.cdan import CDAN
@@ -25,7 +29,7 @@ from tl_lab.strategies.continual.lwf import LwF
 from tl_lab.strategies.continual.si import SI
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.training.means import Means, as_scalar
-from tl_lab.training.replay import LiveUpdate, Recording, Replayer
+from tl_lab.training.replay import LiveUpdate, Recording, Replayer, _state_on_the_cpu
 from tl_lab.training.schedules import InverseDecay
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -78,6 +82,12 @@ def assert_equal(found):
     assert any(isinstance(one, Recording) and one.graph is None for one in model.replayer._recordings.values())
 
 
+def deferred(model):
+    """Return for each recording whether the batch is cut in it."""
+    recordings = [one for one in model.replayer._recordings.values() if isinstance(one, Recording)]
+    return [isinstance(one.batch[0], Deferred) for one in recordings]
+
+
 @pytest.mark.parametrize(
     "adaptation",
     [
@@ -92,7 +102,10 @@ def assert_equal(found):
     ids=["dann", "cdan", "mcd", "adda", "self_training", "mdd", "mmd"],
 )
 def test_a_replayed_adaptation_trains_to_the_same_bits(adaptation):
-    assert_equal(both_ways(adaptation, dropout=0.5))
+    found = both_ways(adaptation, dropout=0.5)
+    assert_equal(found)
+    model = found[1][2]
+    assert set(deferred(model)) == {not model.adaptation.changes_inputs}
 
 
 @pytest.mark.parametrize("strategy", [EWC, LwF, SI])
@@ -100,7 +113,57 @@ def test_a_replayed_stream_trains_to_the_same_bits(strategy):
     stream = functools.partial(BlobStream, scenario="domain", epochs_per_task=2)
     found = both_ways(data=stream, strategy=strategy)
     assert_equal(found)
+    assert all(deferred(found[1][2]))
     assert found[0][2].facts() == found[1][2].facts()  # how large a penalty became is gathered in each update
+
+
+def test_batches_that_are_cut_in_a_way_that_cannot_be_replayed_are_cut_before(monkeypatch):
+    cuts = Cutter.__call__
+    models = []
+
+    def reads_a_number(self, index):
+        for model in models:
+            if model.recording is not None:
+                model.recording.object_to("cutting cannot be replayed")
+        return cuts(self, index)
+
+    monkeypatch.setattr(Cutter, "__call__", reads_a_number)
+    on_fit_start = FromScratch.on_fit_start
+    monkeypatch.setattr(FromScratch, "on_fit_start", lambda self: models.append(self) or on_fit_start(self))
+    found = both_ways(DANN)
+    assert_equal(found)
+    assert set(deferred(found[1][2])) == {False}
+    assert found[1][2].replayer.reasons == []
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: torch.rand(1)])
+def test_draws_on_the_cpu_are_noticed(draw):
+    """A recorded update would repeat them: Wav2Vec2 masks what NumPy draws."""
+    before = _state_on_the_cpu()
+    assert _state_on_the_cpu() == before
+    draw()
+    assert _state_on_the_cpu() != before
+
+
+def test_loaders_defer_what_can_be_cut_later_and_give_the_same_batches():
+    data, model = make(data=BlobPair(batch_size=20), adaptation=DANN())
+    data.use(model.network.backbone.spec)
+    loader = data.train_dataloader()
+    plain = list(loader)
+    loader.defers = True
+    assert all(isinstance(part, Deferred) for batch in loader for part in batch)
+    later = [DomainBatch(*map(Deferred.cut, batch)) for batch in loader]
+    assert len(plain) == len(later)
+    for one, other in zip(plain, later, strict=True):
+        for a, b in zip([*one.source[:3], *one.target[:2]], [*other.source[:3], *other.target[:2]], strict=True):
+            assert torch.equal(a, b)
+    again = data.train_dataloader()
+    assert again.source.at == loader.source.at  # a recording of the last epoch holds for the next one
+    data.augmentation = Augmentation(noise=0.1)
+    augmented = data.train_dataloader()
+    augmented.defers = True
+    assert not any(isinstance(part, Deferred) for batch in augmented for part in batch)
+    assert augmented.source.at != loader.source.at
 
 
 def test_an_update_that_is_watched_uses_its_own_rates():

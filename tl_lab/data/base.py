@@ -17,7 +17,7 @@ from tl_lab.data.duplicates import Shared, shared_samples
 from tl_lab.data.inputs.augmentation import RandomChange
 from tl_lab.data.inputs.operations import Inputs, apply, join, move, numel, sample_shape, take, tensors
 from tl_lab.data.inputs.spec import InputSpec
-from tl_lab.data.loaders import Batches, BatchOrder, Loader, Transform
+from tl_lab.data.loaders import Batches, BatchOrder, Cutter, Loader, Transform
 from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
 from tl_lab.data.roots import absolute_places
@@ -135,6 +135,7 @@ class DataModule(pl.LightningDataModule):
         self.device = torch.device("cpu")
         self.domain_names: list[str] = []  # names of the domains in the order of their numbers
         self._features: dict[str, Tensor] = {}
+        self._cutters: dict[tuple[str, bool, bool], Cutter] = {}  # of earlier loaders of training batches
         self._fingerprint = ""
         self.contents: list[str] = []  # hashes of the content read from disk, before the split by the seed
         self._shape: tuple[int, ...] | None = None
@@ -635,8 +636,22 @@ class DataModule(pl.LightningDataModule):
         if index is not None:
             samples = samples.subset(index.to(self.device) if in_memory(samples.x) else index)
         augments = training and transform is not None and self._augments(name)
-        waiting = self.waiting if training else None
-        return Loader(samples, order, self.device, transform, self.spec, self.workers, augments, waiting)
+        if not training or index is not None:
+            return Loader(samples, order, self.device, transform, self.spec, self.workers, augments)
+        key = (name, cached and name in self._features, augments)
+        loader = Loader(
+            samples,
+            order,
+            self.device,
+            transform,
+            self.spec,
+            self.workers,
+            augments,
+            self.waiting,
+            self._cutters.get(key),
+        )
+        self._cutters[key] = loader.at
+        return loader
 
     def lengths(self, name: str) -> Tensor | None:
         """Return the length of each sample, ``(N,)``, on the CPU, if batches of similar lengths save padding."""

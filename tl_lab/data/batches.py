@@ -1,13 +1,14 @@
 """Types of batches in training and evaluation steps."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tl_lab.data.inputs.operations import Inputs, flat_first, join
 
-__all__ = ["DomainBatch", "Episode", "Labelled", "Unlabelled"]
+__all__ = ["Deferred", "DomainBatch", "Episode", "Labelled", "Unlabelled"]
 
 
 class Labelled(NamedTuple):
@@ -34,6 +35,23 @@ class Unlabelled(NamedTuple):
     x: Inputs
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
     domain: Tensor | None = None
+
+
+class Deferred(NamedTuple):
+    """A batch of data in memory that is cut when it is needed, which can be a part of an update that is replayed.
+
+    Attributes:
+        index: position of each sample in its set, ``(B,)``, int64.
+        at: function that returns the batch for positions; equal functions return equal batches.
+    """
+
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
+    at: Callable[[Tensor], Any]
+
+    @staticmethod
+    def cut(batch: Any) -> Any:
+        """Return a batch, which is cut now if it was deferred."""
+        return batch.at(batch.index) if isinstance(batch, Deferred) else batch
 
 
 class DomainBatch(NamedTuple):

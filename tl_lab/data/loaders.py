@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from tl_lab.data.batches import DomainBatch, Labelled, Unlabelled
+from tl_lab.data.batches import Deferred, DomainBatch, Labelled, Unlabelled
 from tl_lab.data.inputs.operations import Inputs, apply, join, take
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.samples import LazyInputs, Samples, in_memory
 from tl_lab.data.waiting import Waiting
 from tl_lab.randomness import generator
 
-__all__ = ["BatchOrder", "Batches", "Loader", "PairLoader", "Transform"]
+__all__ = ["BatchOrder", "Batches", "Cutter", "Loader", "PairLoader", "Transform"]
 
 _T = TypeVar("_T")
 Transform = Callable[[Any, torch.Generator], Any]
@@ -124,6 +124,10 @@ class Loader:
         workers: number of processes that read data on disk.
         augments: whether the transform is expensive, so that workers apply it if there is no GPU.
         waiting: records the time spent waiting for batches; None to record nothing.
+        at: cuts the batches of an earlier loader; it is kept if it would cut the same ones.
+
+    Attributes:
+        defers: yield :class:`~tl_lab.data.batches.Deferred` batches if :attr:`may_defer`; it can change at any time.
     """
 
     def __init__(
@@ -136,6 +140,7 @@ class Loader:
         workers: int = 0,
         augments: bool = False,
         waiting: Waiting | None = None,
+        at: "Cutter | None" = None,
     ) -> None:
         self.samples, self.order, self.device, self.transform = (
             samples,
@@ -145,8 +150,15 @@ class Loader:
         )
         self.spec, self.workers, self.augments, self.waiting = spec, workers, augments, waiting
         self.epoch = 0
+        self.at = at if at is not None and at.cuts(samples, spec) else Cutter(samples, transform, spec)
+        self.defers = False
         # Lightning calls set_epoch of an attribute called sampler
         self.sampler, self.batch_sampler = self, None
+
+    @property
+    def may_defer(self) -> bool:
+        """Whether cutting a batch draws no random numbers, and its shape depends on the number of samples alone."""
+        return isinstance(self.samples.x, Tensor) and not self.augments
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that determines the order of the next pass."""
@@ -158,16 +170,17 @@ class Loader:
     def __iter__(self) -> Iterator[Labelled | Unlabelled]:
         inputs = self.samples.x
         for index, x in self._timed(self._cut(inputs)) if in_memory(inputs) else self._read(inputs):
-            y, domain = self.samples.y, self.samples.domain
-            where = None if domain is None else domain[index]
-            yield Unlabelled(x, index, where) if y is None else Labelled(x, y[index], index, where)
+            yield cast(Any, Deferred(index, self.at)) if x is None else self.at.labelled(index, x)
 
     def _timed(self, batches: Iterator[_T]) -> Iterator[_T]:
         return batches if self.waiting is None else self.waiting.timed(batches)
 
-    def _cut(self, inputs: Inputs) -> Iterator[tuple[Tensor, Inputs]]:
+    def _cut(self, inputs: Inputs) -> Iterator[tuple[Tensor, Inputs | None]]:
         draw = generator(self.order.seed, "augmentation", self.order.name, self.epoch, self.order.rank)
         for index in self.order.epoch(self.epoch, self.device):
+            if self.defers and self.may_defer:
+                yield index, None
+                continue
             x = take(inputs, index)
             yield index, x if self.transform is None else self.transform(x, draw)
 
@@ -203,12 +216,51 @@ class Loader:
         return self.transform(x, generator(order.seed, "augmentation", order.name, self.epoch, order.rank, number))
 
 
+class Cutter:
+    """Cuts batches from data in memory, without augmentation.
+
+    Args:
+        samples: the samples.
+        transform: applied to the inputs of each batch.
+        spec: input format of the transform.
+    """
+
+    def __init__(self, samples: Samples, transform: Transform | None, spec: InputSpec | None) -> None:
+        self._samples, self._transform, self._spec = samples, transform, spec
+
+    def cuts(self, samples: Samples, spec: InputSpec | None) -> bool:
+        """Whether these are the samples that are cut, and their input format is the same."""
+        own = self._samples
+        return own.x is samples.x and own.y is samples.y and own.domain is samples.domain and self._spec is spec
+
+    def __call__(self, index: Tensor) -> Labelled | Unlabelled:
+        """Cut the batch of some positions, ``(B,)``."""
+        x = take(cast(Inputs, self._samples.x), index)
+        return self.labelled(index, x if self._transform is None else self._transform(x, torch.Generator()))
+
+    def labelled(self, index: Tensor, x: Inputs) -> Labelled | Unlabelled:
+        """Return the batch of some positions, given its inputs."""
+        y, domain = self._samples.y, self._samples.domain
+        where = None if domain is None else domain[index]
+        return Unlabelled(x, index, where) if y is None else Labelled(x, y[index], index, where)
+
+
 class PairLoader:
     """Combines a labelled source batch with an unlabelled target batch of the same size."""
 
     def __init__(self, source: Loader, target: Loader) -> None:
         self.source, self.target = source, target
         self.sampler, self.batch_sampler = self, None
+
+    @property
+    def defers(self) -> bool:
+        """Whether both sets may yield deferred batches."""
+        return self.source.defers
+
+    @defers.setter
+    def defers(self, defers: bool) -> None:
+        possible = all(getattr(loader, "may_defer", False) for loader in (self.source, self.target))
+        self.source.defers = self.target.defers = defers and possible
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of both sets."""

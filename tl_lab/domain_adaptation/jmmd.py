@@ -1,10 +1,12 @@
 """Joint adaptation network: maximum mean discrepancy of several layers' joint distribution."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from annotated_types import Len
-from torch import cat, stack
+from torch import cat
 
 from tl_lab.domain_adaptation.base import (
     Adaptation,
@@ -72,7 +74,7 @@ class JMMD(DomainAdaptation):
             )
             for name in self.align
         ]
-        kernel = stack(kernels).prod(0)
+        kernel = functools.reduce(operator.mul, kernels)  # the gradient of prod would wait for a GPU
         estimate = mmd_unbiased if self.estimator == "unbiased" else mmd_linear
         return Adaptation({"jmmd_loss": self.weight * estimate(kernel, len(source.features))})
 

@@ -274,7 +274,12 @@ def _forgetting(plan: Plan, trainer: pl.Trainer, parts: Parts, record: Record) -
     """Score the task on which the backbone was pretrained; a resumed run restores this score."""
     if (task := watched_task(plan, parts, trainer)) is None:
         return None
-    found = Forgetting(task, lambda measured: record.update(forgetting=measured), record.content.get("forgetting"))
+    found = Forgetting(
+        task,
+        lambda measured: record.update(forgetting=measured),
+        record.content.get("forgetting"),
+        trainer.strategy.root_device,
+    )
     found.begin(parts)
     return found
 

@@ -32,12 +32,17 @@ class Forgetting:
         task: the earlier task.
         keep: called with the first measurement, to save it for a resumed run.
         known: measurements of an interrupted run.
+        device: where the task is scored; parameters of 4 bits exist on the device of training only.
     """
 
     def __init__(
-        self, task: BaseTask, keep: Callable[[dict[str, Any]], None], known: Mapping[str, Any] | None = None
+        self,
+        task: BaseTask,
+        keep: Callable[[dict[str, Any]], None],
+        known: Mapping[str, Any] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self._task, self._keep, self.measured = task, keep, dict(known or {})
+        self._task, self._keep, self.measured, self._device = task, keep, dict(known or {}), device
 
     def begin(self, parts: Parts) -> None:
         """Score the backbone as built, before anything is trained or loaded."""
@@ -52,8 +57,14 @@ class Forgetting:
         return {f"{BEFORE}/{metric}": self.measured["before"], f"{AFTER}/{metric}": self.measured["after"]}
 
     def _score(self, parts: Parts) -> float:
-        with torch.random.fork_rng(devices=[]):  # the random numbers of the run do not change
-            return self._task.score(parts.strategy.network.backbone)
+        strategy = parts.strategy
+        before = strategy.device
+        strategy.to(self._device)
+        try:
+            with torch.random.fork_rng(devices=[]):  # the random numbers of the run do not change
+                return self._task.score(strategy.network.backbone)
+        finally:
+            strategy.to(before)
 
 
 def watched_task(plan: Plan, parts: Parts, trainer: pl.Trainer) -> BaseTask | None:

@@ -3,13 +3,15 @@
 They compute the same updates as the ordinary optimizers, with different rounding. On the CPU, nothing changes.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-__all__ = ["fuse", "fuses", "portable_groups"]
+__all__ = ["fuse", "fuses", "merged_groups", "portable_groups"]
 
 _FUSED = (SGD, Adam, AdamW)
 _CONFIGURED = "as_configured"  # key under which a group stores the changed options as configured
@@ -52,6 +54,37 @@ def fuse(optimizer: Optimizer, capturable: bool = False) -> None:
     for parameter, state in optimizer.state.items():
         if isinstance(state.get("step"), Tensor):
             state["step"] = state["step"].to(parameter.device, torch.float32)
+
+
+@contextmanager
+def merged_groups(optimizer: Optimizer) -> Iterator[None]:
+    """Return a context in which a fused optimizer has one group for all parameters with equal options.
+
+    A fused optimizer starts a kernel per group, and that of a small group takes about as long as that of a large one.
+    The update of a parameter does not depend on the others of its group.
+
+    Args:
+        optimizer: PyTorch's optimizer. Rates that are tensors are equal if the groups' ``base_lr`` are.
+    """
+    own = optimizer.param_groups
+    if len(own) == 1 or type(optimizer) not in _FUSED or not all(group.get("fused") for group in own):
+        yield
+        return
+    merged: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for group in own:
+        options = {name: value for name, value in group.items() if name not in ("params", "lr", "name")}
+        options.setdefault("base_lr", group["lr"])
+        for others, known in merged:
+            if known == options:
+                others["params"] = [*others["params"], *group["params"]]
+                break
+        else:
+            merged.append((dict(group), options))
+    optimizer.param_groups = [group for group, _ in merged]
+    try:
+        yield
+    finally:
+        optimizer.param_groups = own
 
 
 def portable_groups(state: dict[str, Any]) -> None:

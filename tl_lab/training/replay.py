@@ -11,12 +11,14 @@ launch one kernel after the other. The third update is recorded. Without a GPU, 
 """
 
 import gc
+import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -24,6 +26,7 @@ from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
+from tl_lab.data.batches import Deferred
 from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.randomness import separate_stream
 from tl_lab.training.fused import fuse
@@ -111,8 +114,10 @@ class Recording:
     def __post_init__(self) -> None:
         self.tensors = list(_tensors(self.batch))
 
-    def fits(self, tensors: list[Tensor], phases: tuple[Phase, ...]) -> bool:
+    def fits(self, batch: tuple[Any, ...], tensors: list[Tensor], phases: tuple[Phase, ...]) -> bool:
         """Whether a batch can replace the recorded one, if nothing else has changed."""
+        if [isinstance(part, Deferred) for part in batch] != [isinstance(part, Deferred) for part in self.batch]:
+            return False
         shapes = zip(self.tensors, tensors, strict=False)
         same = len(tensors) == len(self.tensors) and all(own.shape == other.shape for own, other in shapes)
         return same and phases == self.phases
@@ -276,7 +281,7 @@ class Replayer:
             Whether the update was performed.
         """
         tensors = list(_tensors(batch))
-        if again and self._last is not None and self._last.fits(tensors, phases):
+        if again and self._last is not None and self._last.fits(batch, tensors, phases):
             self._replay(self._last, tensors, rates, now)
             self._step.count_updates(len(phases))
             return True
@@ -325,7 +330,12 @@ class Replayer:
         with self._beside(), _watched(recording) if self._records else nullcontext():
             self._run(recording, now)
         recording.updates += 1
-        if recording.objections:
+        if recording.objections and any(isinstance(part, Deferred) for part in batch):
+            # perhaps the batch is cut in a way that cannot be replayed, and the rest of the update can
+            recording.read_into(self._step.means)
+            del self._recordings[kind]
+            self._step.defer_batches(False)
+        elif recording.objections:
             recording.read_into(self._step.means)
             self._recordings[kind] = recording.objections[0]
             self._say(f"update.graph: these updates are not replayed: {recording.objections[0]}")
@@ -348,7 +358,7 @@ class Replayer:
             torch.clear_autocast_cache()  # cached casts refer to other memory
         self._step.recording = recording
         try:
-            source, target, _ = recording.batch
+            source, target = (Deferred.cut(part) for part in recording.batch[:2])
             self._step.make_update(source, target, LiveUpdate(now, recording), recording.phases, self._optimizer)
         finally:
             self._step.recording = None
@@ -416,7 +426,7 @@ def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
 
 
 def acts_within_updates(trainer: pl.Trainer) -> str | None:
-    """Return the class of a callback that is called between the objective and the optimizer's step; None without one."""
+    """Return the class of a callback that is called between objective and optimizer step; None without one."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _HOOKS):
             return type(callback).__name__
@@ -434,8 +444,8 @@ def describe(step: "Step", trainer: pl.Trainer) -> str:
 
 @contextmanager
 def _watched(recording: Recording) -> Iterator[None]:
-    """Record operations that wait for the GPU, because such code cannot be part of a graph."""
-    before = torch.cuda.get_sync_debug_mode()
+    """Record operations that wait for the GPU or draw on the CPU, because such code cannot be part of a graph."""
+    before, drawn = torch.cuda.get_sync_debug_mode(), _state_on_the_cpu()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
@@ -443,11 +453,19 @@ def _watched(recording: Recording) -> Iterator[None]:
             yield
         finally:
             torch.cuda.set_sync_debug_mode(before)
+    if _state_on_the_cpu() != drawn:
+        recording.object_to("random numbers are drawn on the CPU, which would be the same in each replay")
     for one in caught:
         if "called a synchronizing" in str(one.message):
             recording.object_to(f"{_place(one.filename)}, line {one.lineno}, waits for the GPU")
         elif "deterministic" not in str(one.message) and "Synchronization debug mode" not in str(one.message):
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+
+def _state_on_the_cpu() -> tuple[Any, ...]:
+    """Return the states of the CPU's shared random generators; equal if nothing was drawn in between."""
+    numpys: Any = np.random.get_state(legacy=False)["state"]  # noqa: NPY002, of libraries that draw from it
+    return random.getstate(), bytes(numpys["key"]), numpys["pos"], bytes(torch.get_rng_state().numpy())
 
 
 def _place(filename: str) -> str:

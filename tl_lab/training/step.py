@@ -12,12 +12,12 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tl_lab.data.batches import DomainBatch, Episode, Labelled, Unlabelled
+from tl_lab.data.batches import Deferred, DomainBatch, Episode, Labelled, Unlabelled
 from tl_lab.domain_adaptation.base import Phase, Update
 from tl_lab.errors import UserError
 from tl_lab.results.screen import console
 from tl_lab.training.batches_at_once import looks_at_batches, next_batch
-from tl_lab.training.fused import fuse, fuses
+from tl_lab.training.fused import fuse, fuses, merged_groups
 from tl_lab.training.means import Reading
 from tl_lab.training.objective import Objective
 from tl_lab.training.replay import Replayer, acts_within_updates, obstacle
@@ -126,8 +126,20 @@ class Step(Objective):
             fuse(optimizer)
 
     def on_train_epoch_start(self) -> None:
-        """Record the start of the epoch."""
+        """Record the start of the epoch, and defer cutting batches if replayed updates can include it."""
         self._epoch_began_at = self._updates_done
+        self.defer_batches(
+            self.replayer is not None
+            and self.takes_several
+            and not self.adaptation.changes_inputs
+            and type(self).train_on is Step.train_on
+        )
+
+    def defer_batches(self, defers: bool) -> None:
+        """Make the loader of training batches defer cutting them, or stop that."""
+        loader: Any = self.trainer.train_dataloader
+        if hasattr(loader, "defers"):
+            loader.defers = defers
 
     # ------------------------------------------------------------------ one batch
 
@@ -152,8 +164,8 @@ class Step(Objective):
         optimizer = self.optimizers()
         progress = self.progress
         rates = self._rates(optimizer, self.schedule(progress))
-        source: Labelled | Episode = batch.source if isinstance(batch, DomainBatch) else batch
-        target = None if isinstance(batch, Labelled) else batch.target
+        source = batch.source if isinstance(batch, DomainBatch) else batch
+        target = batch.target if isinstance(batch, DomainBatch | Episode) else None
         batches = self.batches_of_epoch
         last = batch_idx + 1 == batches
         updates = (batch_idx + 1) % self.accumulate_batches == 0 or last
@@ -165,7 +177,11 @@ class Step(Objective):
         if watched or not self._replayed(source, target, rates, now, phases, again):
             if self.replayer is not None:
                 self.replayer.set_rates(rates)
-            self.make_update(source, target, now, phases, optimizer, group=group, updates=updates, watched=last)
+            source, target = Deferred.cut(source), Deferred.cut(target)
+            own = cast(Any, optimizer).optimizer if self.calls_directly else optimizer
+            self.make_update(source, target, now, phases, own, group=group, updates=updates, watched=last)
+            if updates and self.calls_directly:
+                self.count_updates(len(phases))
         self.updates_done += updates
         if last or (batch_idx + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._flush(rates[-1], waits=last)
@@ -181,8 +197,8 @@ class Step(Objective):
 
     def _replayed(
         self,
-        source: Labelled | Episode,
-        target: Unlabelled | None,
+        source: Any,
+        target: Any,
         rates: list[float],
         now: Update,
         phases: tuple[Phase, ...],
@@ -190,7 +206,10 @@ class Step(Objective):
     ) -> bool:
         if self.replayer is None:
             return False
-        changed = self._inputs(source, target) if self.adaptation.changes_inputs else None
+        changed = None
+        if self.adaptation.changes_inputs:
+            source, target = Deferred.cut(source), Deferred.cut(target)
+            changed = self._inputs(source, target)
         return self.replayer.update((source, target, changed), rates, now, phases, again)
 
     def make_update(
@@ -243,9 +262,12 @@ class Step(Objective):
         for name, part in self.parts().items():
             if name not in phase.learns:
                 part.zero_grad()
-        if not isinstance(optimizer, LightningOptimizer):  # PyTorch's does not call this hook
+        if isinstance(optimizer, LightningOptimizer):
+            optimizer.step()
+        else:  # PyTorch's does not call this hook
             self.on_before_optimizer_step(optimizer)
-        optimizer.step()
+            with merged_groups(optimizer):
+                optimizer.step()
         optimizer.zero_grad()
         if torch.is_autocast_enabled(self.device.type):
             torch.clear_autocast_cache()  # otherwise, the next phase would use weights from before this step

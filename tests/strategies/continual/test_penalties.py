@@ -67,6 +67,37 @@ def test_ten_tasks_penalties_collapse_into_one_of_the_same_value():
     assert sum(tensor.numel() for tensor in penalty.buffers()) == 2 * (40 * 30 + 30) + 1  # whatever the number of tasks
 
 
+def test_one_tensor_of_all_numbers_has_the_same_penalty_and_follows_changes(monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    shapes = {"a": (6, 3, 2, 2), "b": (6,)}
+    theta = {name: torch.randn(shape, generator=draw, requires_grad=True) for name, shape in shapes.items()}
+    theta["a"].data = theta["a"].data.contiguous(memory_format=torch.channels_last)
+    apart, joined = (QuadraticPenalty(theta) for _ in range(2))
+    assert not joined.joins(list(theta.values()))  # on the CPU
+    monkeypatch.setattr(joined, "joins", lambda parameters: True)
+
+    def same() -> None:
+        values = [penalty(theta) for penalty in (apart, joined)]
+        torch.testing.assert_close(values[1], values[0], rtol=1e-6, atol=0)
+        gradients = [torch.autograd.grad(value, list(theta.values())) for value in values]
+        assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+    same()
+    for change in ("add", "add", "replace"):
+        precision, centre = ({name: torch.rand(shape, generator=draw) for name, shape in shapes.items()} for _ in "fc")
+        for penalty in (apart, joined):
+            getattr(penalty, change)(precision, centre)
+        same()
+    other = QuadraticPenalty(theta)
+    other.add({name: torch.ones(shape) for name, shape in shapes.items()}, {k: v.detach() for k, v in theta.items()})
+    for penalty in (apart, joined):
+        penalty.load_state_dict(other.state_dict())
+    same()
+    assert float(joined({"b": theta["b"]})) == float(apart({"b": theta["b"]}))  # a part of the parameters
+    assert joined.double().precision("a").dtype == torch.float64
+    assert not joined._joined
+
+
 # ---------------------------------------------------------------------- EWC where the answer is known
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tl_lab.data.inputs.operations import Inputs
+from tl_lab.data.inputs.operations import Inputs, constant
 from tl_lab.data.inputs.spec import InputSpec, as_tuples
 
 __all__ = ["ImageSpec"]
@@ -48,7 +48,7 @@ class ImageSpec(InputSpec):
         """
         x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
         if x.shape[1] == 3 and self.channels == 1:
-            x = (x * x.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
+            x = (x * constant(_LUMINANCE, x).view(1, 3, 1, 1)).sum(1, keepdim=True)
         elif x.shape[1] == 1 and self.channels == 3:
             x = x.expand(-1, 3, -1, -1)
         if tuple(x.shape[-2:]) != tuple(self.size):
@@ -59,14 +59,14 @@ class ImageSpec(InputSpec):
         """Subtract the declared mean from each channel, and divide by the declared standard deviation."""
         if self.mean is None or self.std is None:
             return x
-        mean, std = x.new_tensor(self.mean), x.new_tensor(self.std)
+        mean, std = constant(self.mean, x), constant(self.std, x)
         return (x - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
 
     def restore(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Invert :meth:`normalise`; return images in [0, 1], up to rounding."""
         if self.mean is None or self.std is None:
             return x
-        mean, std = x.new_tensor(self.mean), x.new_tensor(self.std)
+        mean, std = constant(self.mean, x), constant(self.std, x)
         return (x * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1)).clamp_(0, 1)
 
     def is_raw(self, x: Inputs) -> bool:

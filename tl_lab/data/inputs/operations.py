@@ -1,5 +1,6 @@
 """Operations on the inputs of a network, which are one tensor or several named tensors."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 __all__ = [
     "Inputs",
     "apply",
+    "constant",
     "count",
     "flat_first",
     "join",
@@ -38,6 +40,20 @@ def apply(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
     if isinstance(inputs, Tensor):
         return change(inputs)
     return {name: change(tensor) for name, tensor in inputs.items()}
+
+
+def constant(values: Sequence[float], like: Tensor) -> Tensor:
+    """Return fixed numbers as a tensor, ``(N,)``, of the dtype and on the device of another.
+
+    It is kept, because copying it to a GPU for each batch would wait for the GPU; it must not be changed in place.
+    """
+    return _constant(tuple(values), like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it may be used in training later
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def tensors(inputs: Inputs) -> list[Tensor]:

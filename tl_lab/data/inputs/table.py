@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tl_lab.data.inputs.operations import Inputs
+from tl_lab.data.inputs.operations import Inputs, constant
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.errors import UserError, no_column
 from tl_lab.texts import listed
@@ -99,7 +99,7 @@ class TableSpec(InputSpec):
         if not self.numbers:
             return dict(x)
         numbers = x["numbers"].double()
-        scaled = change(numbers, numbers.new_tensor(self.mean), numbers.new_tensor(self.deviation))
+        scaled = change(numbers, constant(self.mean, numbers), constant(self.deviation, numbers))
         return {**x, "numbers": scaled.float() * x["known"]}
 
     def mismatch(self, shape: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tl_lab.data.base import DataModule
-from tl_lab.data.inputs.operations import sample_shape
+from tl_lab.data.inputs.operations import constant, sample_shape
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
@@ -75,7 +75,7 @@ def rotate(x: Tensor, degrees: float) -> Tensor:
         The rotated images, ``(B, C, H, W)``, bilinearly interpolated; positions outside of the original take the value
         of the nearest edge pixel.
     """
-    angle = torch.deg2rad(torch.tensor(degrees, dtype=x.dtype, device=x.device))
+    angle = torch.deg2rad(constant((degrees,), x)[0])
     cos, sin, zero = angle.cos(), angle.sin(), angle.new_zeros(())
     ratio = x.shape[-1] / x.shape[-2]
     # inverse rotation, from output to input positions, in coordinates from -1 to 1 along each side

@@ -1,8 +1,8 @@
 """Base class of EWC, online EWC, SI and MAS: a quadratic penalty on changes of the weights of earlier tasks."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from tl_lab.strategies.continual.base import ContinualStrategy
 __all__ = ["QuadraticPenalty", "QuadraticStrategy"]
 
 _NEGLIGIBLE = 1e-3  # of the task loss
+_SMALL = 2**24  # numbers, up to which a GPU spends more time on starting kernels for each tensor than on computing
 Batches = Iterator[tuple[Inputs, Tensor]]
 
 
@@ -36,6 +37,7 @@ class QuadraticPenalty(nn.Module):
             self.register_buffer(_key("precision", name), torch.zeros_like(parameter, requires_grad=False))
             self.register_buffer(_key("centre", name), parameter.detach().clone())
         self.register_buffer("constant", torch.zeros((), dtype=torch.float64))
+        self._joined: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}
 
     def precision(self, name: str) -> Tensor:
         """Return F of a parameter, of its shape; >= 0 except in SI."""
@@ -54,6 +56,7 @@ class QuadraticPenalty(nn.Module):
             self.precision(name).copy_(merged[0])
             self.centre(name).copy_(merged[1])
             self.constant += merged[2]
+        self._joined.clear()
 
     @torch.no_grad()
     def replace(self, precisions: Mapping[str, Tensor], centres: Mapping[str, Tensor]) -> None:
@@ -61,12 +64,32 @@ class QuadraticPenalty(nn.Module):
         for name, precision in precisions.items():
             self.precision(name).copy_(precision)
             self.centre(name).copy_(centres[name])
+        self._joined.clear()
 
     def forward(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Compute the value for the named parameters; a scalar."""
         centres = [self.centre(name) for name in parameters]
         precisions = [self.precision(name) for name in parameters]
-        return quadratic_penalty(list(parameters.values()), centres, precisions) + self.constant.float()
+        values = list(parameters.values())
+        if self.joins(values):
+            names = tuple(parameters)
+            if names not in self._joined:
+                self._joined[names] = _join(centres), _join(precisions)
+            centre, precision = self._joined[names]
+            values, centres, precisions = [_join(values)], [centre], [precision]
+        return quadratic_penalty(values, centres, precisions) + self.constant.float()
+
+    def joins(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether to compute with one tensor of all numbers, which takes more memory, but fewer kernels of a GPU."""
+        return parameters[0].device.type == "cuda" and sum(one.numel() for one in parameters) <= _SMALL
+
+    def _apply(self, *given: Any, **options: Any) -> Self:
+        self._joined.clear()
+        return super()._apply(*given, **options)
+
+    def _load_from_state_dict(self, *given: Any, **options: Any) -> None:
+        self._joined.clear()
+        super()._load_from_state_dict(*given, **options)
 
     @torch.no_grad()
     def gradient(self, name: str, parameter: Tensor) -> Tensor:
@@ -232,6 +255,11 @@ class QuadraticStrategy(ContinualStrategy):
         super().restore(checkpoint, data)
         self.penalty_shares = list(checkpoint["stream"]["told"])
         self._largest_share = torch.tensor(checkpoint["stream"]["largest_share"])
+
+
+def _join(tensors: Sequence[Tensor]) -> Tensor:
+    """Return all numbers of tensors in one, ``(P,)``."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 def _key(kind: str, name: str) -> str:

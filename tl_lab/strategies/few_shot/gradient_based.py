@@ -85,16 +85,12 @@ class GradientBased(FewShotStrategy):
         return "loop" if self.device.type == "cpu" else "vmap"
 
     def on_fit_start(self) -> None:
-        """Convert weights to the memory format that vmap supports; a loop keeps the chosen format."""
+        """Convert the memory format of the weights before training."""
         self._arrange()
         super().on_fit_start()
 
-    def on_test_start(self) -> None:
-        """Convert the memory format before a test."""
-        self._arrange()
-        super().on_test_start()
-
     def _arrange(self) -> None:
+        """Convert weights to the memory format that vmap supports; a loop keeps the chosen format."""
         if self.tasks == "vmap":
             self.network.to(memory_format=torch.contiguous_format)
 
@@ -181,6 +177,7 @@ class GradientBased(FewShotStrategy):
 
     def episode_logits(self, support: Labelled, query: Labelled, way: int) -> Tensor:
         """Adapt to each support as in a test, and classify the queries: ``(E, N*Q, N)``."""
+        self._arrange()
         weights = {name: weight.detach() for name, weight in self._learning().items()}
 
         def episode(x: Tensor, y: Tensor, query_x: Tensor) -> dict[str, Tensor]:
