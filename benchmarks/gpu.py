@@ -91,13 +91,14 @@ def main() -> None:
     found: dict[str, Any] = {**stored, "card": card, "torch": torch.__version__, "step_choices": STEP_CHOICES}
     known = {name for name, one in stored.get("choices", {}).items() if "replays" in one}
     until = None if given.rehearse else time.monotonic() + given.seconds - _AFTER_CHOICES_S
+    commit = git_commit()  # before the first result is written
     print(f"{card}, torch {torch.__version__}", flush=True)
     for name, measure in parts_of(given.rehearse, given.workers, given.only, until, known).items():
         if name.split("/")[0] not in given.parts.split(","):
             continue
         began = time.monotonic()
         try:
-            found[name] = merged(stored.get(name, {}), measure()) if name == "choices" else measure()
+            found[name] = merged(stored.get(name, {}), measure(), commit) if name == "choices" else measure()
         except Exception as error:  # the other parts stand
             found[name] = {"error": f"{type(error).__name__}: {error}"[:1000]}
         found.setdefault("seconds", {})[name] = round(time.monotonic() - began, 1)
@@ -108,12 +109,12 @@ def main() -> None:
                 write_json(STORED, held(found))
 
 
-def merged(stored: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def merged(stored: Mapping[str, Any], found: Mapping[str, Any], commit: str | None) -> dict[str, Any]:
     """Replace the stored results of choices that were tried now, with the commit; the others are kept."""
     import gpu_runs
 
     tried = {
-        name: one if one["plain"] == gpu_runs.NOT_TRIED else {**one, "commit": git_commit()}
+        name: one if one["plain"] == gpu_runs.NOT_TRIED else {**one, "commit": commit}
         for name, one in found.items()
         if one["plain"] != gpu_runs.NOT_TRIED or name not in stored
     }

@@ -798,15 +798,21 @@ def gpu_choices_table() -> str:
     absent = [name for name, one in choices_tried.items() if any(why in str(one.get("plain")) for why in lacking)]
     untried = [name for name, one in choices_tried.items() if str(one.get("plain")).startswith("not tried")]
     others = [name for name, one in choices_tried.items() if one not in both and name not in (*absent, *untried)]
+    rows = [
+        ("data set or weights missing on that machine", absent),
+        ("not reached within the benchmark's time", untried),
+        ("others", others),
+    ]
+    for group in dict.fromkeys(name.partition("=")[0] for name in seen):
+        rows.append(
+            (f"replayed by `auto`, `{group}`", [n.partition("=")[2] for n in seen if n.startswith(f"{group}=")])
+        )
     return "\n".join(
         [
             "| choices tried on a GPU | number |",
             "|---|---|",
             f"| completed a tiny run with `update.graph=false` and with `true` | {len(both)} |",
-            f"| data set or weights missing on that machine: {_listed(absent)} | {len(absent)} |",
-            f"| not reached within the benchmark's time: {_listed(untried)} | {len(untried)} |",
-            f"| others: {_listed(others)} | {len(others)} |",
-            f"| replayed by `auto`: {_listed(seen)} | {len(seen)} |",
+            *(f"| {what}: {_listed(names)} | {len(names)} |" for what, names in rows if names),
         ]
     )
 

@@ -47,6 +47,7 @@ class Replaying(pl.Callback):
 
     def on_train_epoch_start(self, trainer, pl_module):
         pl_module.takes_several = self.replays
+        pl_module.graph = True  # batches are cut within updates
         if self.replays and pl_module.replayer is None and trainer.precision == "32-true":
             pl_module.replayer = Replayer(pl_module, pl_module.optimizers().optimizer, records=False)
 

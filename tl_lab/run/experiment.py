@@ -311,7 +311,7 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
     if not parts.strategy.trains:
         return "untrained (the backbone as it was given)"
     if plan.evaluate == "last":
-        return f"last (after {parts.strategy.updates_done} updates)"
+        return f"last (after {_updates(parts.strategy.updates_done)})"
     content = _load_best(folder, parts)
     if not math.isfinite(content["last_validation"].get(parts.data.monitor, 0.0)):
         warnings.warn(
@@ -319,7 +319,11 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
             "metric by callbacks.checkpoint.monitor, or set evaluate=last",
             stacklevel=2,
         )
-    return f"best on validation (after {content['updates_done']} updates)"
+    return f"best on validation (after {_updates(content['updates_done'])})"
+
+
+def _updates(number: int) -> str:
+    return f"{number} update{'s' if number != 1 else ''}"
 
 
 def _load_best(folder: Path, parts: Parts) -> dict[str, Any]:

@@ -130,6 +130,7 @@ class Step(Objective):
         self._epoch_began_at = self._updates_done
         self.defer_batches(
             self.replayer is not None
+            and self.graph is True  # not yet measured on a GPU, so "auto" cuts batches before an update
             and self.takes_several
             and not self.adaptation.changes_inputs
             and type(self).train_on is Step.train_on
