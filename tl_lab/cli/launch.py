@@ -170,8 +170,8 @@ def _resume_arguments(folder: Path, passed: list[str], overrides: list[str]) -> 
     # Lightning passes Hydra's own options to the further processes of a distributed run
     if passed or (rest and not (is_further_process() and all(text.startswith("hydra.") for text in rest))):
         raise UserError(
-            "resume: a resumed run takes its configuration from its folder, so only trainer.max_epochs, changed_data and "
-            f"the place of the data (data.<option>) can be given with it, not {' '.join([*passed, *rest])}"
+            "resume: a resumed run takes its configuration from its folder, so only trainer.max_epochs, changed_data "
+            f"and the place of the data (data.<option>) can be given with it, not {' '.join([*passed, *rest])}"
         )
     require_folder("resume", folder, "folder")
     if not (folder / "config.yaml").is_file():
