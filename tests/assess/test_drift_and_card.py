@@ -1,7 +1,6 @@
 """The commands ``drift`` and ``card`` on a stored run."""
 
 import json
-import re
 import shlex
 import shutil
 import sys
@@ -24,13 +23,14 @@ from tl_lab.assess.card import write_card
 from tl_lab.assess.detectors import Drift, reference_of
 from tl_lab.assess.drift import advice
 from tl_lab.assess.footprint import FootprintMeter, kwh_of_run
-from tl_lab.assess.licences import OF_CLASSES, TERMS, data_terms
+from tl_lab.assess.licences import SHARED, data_terms, terms_of
 from tl_lab.assess.monitor import New, _forgets, _read
 from tl_lab.assess.rescoring import KEPT, bootstrapped, intervals_of, rescored
 from tl_lab.assess.results import difference_of_shares, wilson
 from tl_lab.assess.run_energy import MeasureEnergy
 from tl_lab.cli.main import main
-from tl_lab.config import conf_dir
+from tl_lab.config import choices
+from tl_lab.config.catalogue import using
 from tl_lab.config.identity import config_hash, to_plain
 from tl_lab.config.instantiate import build_node
 from tl_lab.config.stored import read_stored
@@ -349,12 +349,25 @@ def test_the_card_begins_with_the_metadata_of_hubs(run, tmp_path, monkeypatch):
 
 def test_every_choice_of_data_has_terms():
     """All but those that hold other data, whose terms are of these."""
-    outer = {"EpisodesOf", "PermutedStream", "RotatedStream", "SplitStream", "DataStream", "Tasks"}
-    found = [re.search(r"^_target_: (\S+)$", path.read_text(), re.M) for path in conf_dir().glob("data/[a-z]*.yaml")]
-    classes = {match[1].rpartition(".")[2] for match in found if match}
-    assert len(classes) > 50
-    assert classes - outer == set(OF_CLASSES)
-    assert {name for names in OF_CLASSES.values() for name in names} == set(TERMS)
+    outer = {"episodes_of", "permuted_digits", "permuted_mnist", "rotated_mnist", "split_cifar10", "split_digits"}
+    outer |= {"split_mnist", "stream", "tasks", "glyph_episodes_5way"}  # the last is glyph_episodes with other options
+    found = {name: terms_of(file) for name, file in choices("data")["data"].items()}
+    assert {name for name, terms in found.items() if not terms} == outer
+    assert found["mnist_to_mnistm"] == {**found["mnist"], "bsds500": SHARED["bsds500"]}
+    assert found["mnist"] == {"mnist": ("MNIST (LeCun, Cortes, Burges)", "CC BY-SA 3.0")}
+    assert {name for terms in found.values() for name in terms} >= {"generated", "fonts", "own", "sst2", "adult"}
+
+
+def test_terms_that_are_not_stated_are_refused(tmp_path):
+    file = tmp_path / "data" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text("# My data\n# Terms: mnist, ups\n_target_: mine.Mine\n")
+    with pytest.raises(UserError, match="the terms of 'ups' are not stated; did you mean 'usps'"):
+        terms_of(file)
+    file.write_text("# My data\n# Terms: My photographs: CC0\n_target_: mine.Mine\n")
+    with using([tmp_path]):
+        assert data_terms({"_target_": "mine.Mine"}) == {"mine": ("My photographs", "CC0")}
+    assert data_terms({"_target_": "mine.Mine"}) == {}
 
 
 def test_data_within_data_have_their_terms():

@@ -212,6 +212,7 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from tl_lab.assess.licences import terms_of
     from tl_lab.config.knobs import knobs
     from tl_lab.results.screen.console import say
 
@@ -224,10 +225,14 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
     table.add_column(overflow="fold", ratio=1)
     for knob in found:
         table.add_row(knob.key, Text(knob.value), Text(knob.comment))
+    terms = (
+        [f"{what}: {conditions}" for what, conditions in terms_of(files[choice]).values()] if group == "data" else []
+    )
     words = [f"{group}={choice}", *(_example(describe(files[choice]), found) if group != "experiment" else [])]
     say(
         Text.assemble((f"{group}={choice}", "bold"), (f"   {describe(files[choice])}", "")),
         Text("  in a run  ", end="").append(commands.train(*words), "cyan"),
+        *(Text(f"  terms     {one}", style="dim") for one in terms),
         Text(f"  file      {_short(files[choice])}", style="dim"),
         Text(),
         Padding(table if found else Text("no options", "dim"), (0, 0, 0, 2)),
