@@ -41,7 +41,7 @@ torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr
 
 __all__ = ["dann", "ewc", "maml", "prototypical"]
 
-Sides = dict[str, dict[str, float]]
+Sides = dict[str, dict[str, Any]]
 
 
 class _Pair(DomainPair):
@@ -91,6 +91,53 @@ class _Clock(pl.Callback):
         self.ms = 1000 * (time.perf_counter() - self._began) / int(trainer.num_training_batches)
 
 
+class _Kernels(pl.Callback):
+    """Kernels of an update of the last epoch, by PyTorch's profiler."""
+
+    found: dict[str, Any] | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _wait()
+        self._profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
+        self._profiler.start()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        _wait()
+        self._profiler.stop()
+        self.found = kernels(self._profiler.key_averages(), int(trainer.num_training_batches))
+
+
+_KINDS = {  # parts of the names of kernels, the first that fits counts
+    "fused optimizer": ("FusedOptimizer", "FusedAdam", "FusedSgd", "fused_adam", "fused_sgd"),
+    "lists of tensors": ("multi_tensor_apply",),
+    "products and convolutions": ("gemm", "gemv", "cutlass", "cublas", "splitK", "conv", "cudnn", "xmma"),
+    "sums and other reductions": ("reduce_kernel",),
+    "copies": ("Memcpy", "Memset", "copy"),
+}
+
+
+def kernels(averages: Any, updates: int) -> dict[str, Any]:
+    """Sum the kernels of updates by kind.
+
+    Args:
+        averages: of PyTorch's profiler, one for each kernel, with its name (``key``), number and total time.
+        updates: that were observed.
+
+    Returns:
+        Microseconds that the GPU is busy in an update, its launches, and the microseconds of each kind of kernel.
+    """
+    kinds: dict[str, float] = {}
+    for one in averages:
+        kind = next((name for name, parts in _KINDS.items() if any(part in one.key for part in parts)), "others")
+        kinds[kind] = kinds.get(kind, 0.0) + one.self_device_time_total / updates
+    launches = sum(one.count for one in averages if one.self_device_time_total) / updates
+    return {
+        "busy_us": round(sum(kinds.values()), 1),
+        "launches": round(launches, 1),
+        "kinds_us": {kind: round(value, 1) for kind, value in sorted(kinds.items()) if value},
+    }
+
+
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -100,8 +147,12 @@ def _peak() -> float:
     return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
 
 
-def _in_the_frame(build: Callable[[bool], tuple[DataModule, Strategy]], graph: bool, repeats: int) -> dict[str, float]:
+def _in_the_frame(
+    build: Callable[[bool], tuple[DataModule, Strategy]], graph: bool, repeats: int, profiled: bool = False
+) -> dict[str, Any]:
+    """Time updates of the last epoch through the frame; or return their kernels, if profiled."""
     times, reasons = [], ""
+    observer = _Kernels()
     for _ in range(repeats):
         data, strategy = build(graph)
         clock = _Clock()
@@ -113,7 +164,7 @@ def _in_the_frame(build: Callable[[bool], tuple[DataModule, Strategy]], graph: b
             max_epochs=data.total_epochs_for(2),
             reload_dataloaders_every_n_epochs=int(data.changes_by_epoch),
             deterministic="warn",
-            callbacks=[clock],
+            callbacks=[clock, observer] if profiled else [clock],
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -125,6 +176,8 @@ def _in_the_frame(build: Callable[[bool], tuple[DataModule, Strategy]], graph: b
         trainer.fit(strategy, datamodule=data)
         times.append(clock.ms)
         reasons = "; ".join(strategy.replayer.reasons) if strategy.replayer is not None else ""
+    if profiled:
+        return {} if observer.found is None else {"kernels": observer.found}
     found: dict[str, Any] = {"ms": statistics.median(times), "spread": max(times) - min(times), "peak_mib": _peak()}
     if reasons:
         found["not_replayed"] = reasons
@@ -191,9 +244,14 @@ def _all_sides(
         if torch.cuda.is_available():
             torch.use_deterministic_algorithms(exact, warn_only=True)
             step, batches = hand(True)
-            sides[name] = _by_hand(_captured(step, next(batches)), batches, updates)
+            replay = _captured(step, next(batches))
+            sides[name] = _by_hand(replay, batches, updates)
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+                _by_hand(replay, batches, updates)
+            sides[name]["kernels"] = kernels(profiler.key_averages(), updates + 10)  # 10 to warm up
     if torch.cuda.is_available():
         sides["frame_graph"] = _in_the_frame(build, True, repeats)
+        sides["frame_graph"] |= _in_the_frame(build, True, 1, profiled=True)
     return sides
 
 

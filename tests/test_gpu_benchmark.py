@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -74,3 +75,20 @@ def test_a_run_is_observed_by_its_weights_and_replays(runs) -> None:
 def test_a_tiny_run_is_observed(runs, tmp_path: Path) -> None:
     found = runs._one("strategy=naive", runs.STREAM, "cpu", str(tmp_path))
     assert found["plain"] == "completed"
+
+
+def test_kernels_are_summed_by_kind(runs) -> None:
+    import gpu_steps
+
+    def seen(name: str, microseconds: float, count: int) -> SimpleNamespace:
+        return SimpleNamespace(key=name, self_device_time_total=microseconds, count=count)
+
+    averages = [
+        seen("multi_tensor_apply_kernel<FusedOptimizerTensorListMetadata>", 30.0, 10),
+        seen("multi_tensor_apply_kernel<TensorListMetadata>", 10.0, 5),
+        seen("sm80_xmma_gemm_f32f32", 50.0, 20),
+        seen("vectorized_elementwise_kernel", 5.0, 10),
+        seen("cudaStreamIsCapturing", 0.0, 99),
+    ]
+    kinds = {"fused optimizer": 3.0, "lists of tensors": 1.0, "others": 0.5, "products and convolutions": 5.0}
+    assert gpu_steps.kernels(averages, 10) == {"busy_us": 9.5, "launches": 4.5, "kinds_us": kinds}
