@@ -25,6 +25,18 @@ def test_by_default_the_device_decides_how_episodes_are_computed(tasks):
         assert make(MAML, tasks=tasks, **INNER).tasks == tasks
 
 
+def test_a_network_in_channels_last_classifies_under_vmap():
+    """As a loaded run does on a GPU, where batch norm under vmap refuses that memory format."""
+    expected = make(MAML, tasks="loop", **INNER).eval().episode_logits(episode(1).support, episode(1).query, WAY)
+    maml = make(MAML, tasks="vmap", **INNER).eval()
+    maml.network.to(memory_format=torch.channels_last)
+    weight = maml.network.backbone.two[0].weight
+    assert not weight.is_contiguous()
+    found = maml.episode_logits(episode(1).support, episode(1).query, WAY)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    assert weight.is_contiguous()
+
+
 @pytest.mark.parametrize("tasks", ["loop", "vmap"])
 def test_gradient_is_the_central_difference_of_the_adapted_queries_loss(tasks):
     maml, batch = make(MAML, tasks=tasks, **INNER), episode()
