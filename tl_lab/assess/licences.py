@@ -67,7 +67,8 @@ def data_terms(node: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     Returns:
         As of :func:`terms_of`; none for data of a class that no choice has.
     """
-    stated = {file: yaml.safe_load(file.read_text(encoding="utf-8")) for file in choices("data")["data"].values()}
+    files = choices("data")["data"].values()
+    stated = {file: yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in files}
     found: dict[str, tuple[str, str]] = {}
     for one in _nodes(node):
         same = [file for file, own in stated.items() if own.get("_target_") == one.get("_target_") is not None]
