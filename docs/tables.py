@@ -123,7 +123,10 @@ def dann_reduction_table() -> str:
     assert full.runs is not None
     long = full.runs[full.runs["override.domain_adaptation"] == "dann_paper"]
     found.append(("mean of the two means", 30_000, long["test/target/acc"]))
-    lines = ["| domain loss | updates | seeds | target test accuracy | the paper's | difference | |", "|---" * 7 + "|"]
+    lines = [
+        "| domain loss | updates | seeds | target test accuracy | published | difference | verdict |",
+        "|---" * 7 + "|",
+    ]
     for name, updates, scores in found:
         mean, half = scores.mean(), half_width(scores.to_numpy())
         low, high = mean - half - published, mean + half - published
@@ -410,7 +413,9 @@ def boxes_table() -> str:
         arm = bool(run["backbone.positions"]), bool(run.get("backbone.bias", False))
         scores.setdefault(arm, {})[run["seed"]] = 100 * run["test/entity_f1"]
     seeds = sorted(set.intersection(*(set(own) for own in scores.values())))
-    lines = ["| entity F1, seed |" + "".join(f" {seed} |" for seed in seeds) + " mean | difference to words alone | |"]
+    lines = [
+        "| entity F1, seed |" + "".join(f" {seed} |" for seed in seeds) + " mean | difference to words alone | boxes |"
+    ]
     lines.append("|---|" + "---|" * (len(seeds) + 3))
     for arm in (arm for arm in titles if arm in scores):
         own = [scores[arm][seed] for seed in seeds]
@@ -446,7 +451,8 @@ def films_table() -> str:
     stored = _input_runs(*names)
     if not stored:
         return _not_run(*names)
-    networks = {"films": "four blocks", "from_scratch": "Lite0 from scratch", "fine_tuning": "Lite0, ImageNet"}
+    lite = "`efficientnet_lite0`"
+    networks = {"films": "`conv4`", "from_scratch": f"{lite}, random", "fine_tuning": f"{lite}, ImageNet"}
     scores: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for sweep, one in stored.items():
         for run in sorted(one["runs"], key=lambda run: (run.get("data.labels", math.inf), run["seed"])):
@@ -592,9 +598,8 @@ def _how_inputs_ran(stored: dict[str, Any], names: list[str]) -> str:
         f"± is the half-width of a 95 % Student t interval over {len(seeds)} seeds" if len(seeds) > 1 else "One seed"
     )
     script = f"`benchmarks/input_runs.py <folder> --only {' '.join(name for name in names if name in stored)}`"
-    return (
-        f"{spread}. {script}; PyTorch {here[0]['torch']}, a run took {_seconds(seconds)} (median, on a busy machine)."
-    )
+    took = f"a run took {_seconds(seconds)} (median, while other programs ran)"
+    return f"{spread}. {script}; PyTorch {here[0]['torch']}, {took}."
 
 
 def kept_memory_table() -> str:
@@ -688,7 +693,7 @@ def decoders_table() -> str:
     """Compare the project's decoder with torchvision's, by throughput and pixels."""
     found = json.loads((RESULTS / "decoders.json").read_text())
     lines = [
-        "| JPEG files | images per second here | with torchvision | torchvision / here, in CPU time | "
+        "| JPEG files | images per second, tl_lab | torchvision | torchvision / tl_lab, in CPU time | "
         "differing values, and their largest difference |",
         "|---" * 5 + "|",
     ]
@@ -707,7 +712,7 @@ def random_changes_table() -> str:
     """Compare the project's random changes of images with torchvision's, by throughput."""
     found = json.loads((RESULTS / "decoders.json").read_text())
     lines = [
-        "| batch | images per second here | with torchvision | torchvision / here, in CPU time |",
+        "| batch | images per second, tl_lab | torchvision | torchvision / tl_lab, in CPU time |",
         "|---" * 4 + "|",
     ]
     for name, one in found["changes"].items():
@@ -726,11 +731,11 @@ def _allocators(found: dict[str, Any]) -> list[str]:
         return []
     memory = found["allocator"]
     ends = [
-        f"{side}: {process} {values[0]:.0f} to {values[-1]:.0f} MB"
-        for side in ("usual", "blocks returned")
+        f"{process} {values[0]:.0f} to {values[-1]:.0f} MB{how}"
+        for side, how in (("usual", ""), ("blocks returned", " if freed blocks are returned to the system"))
         for process, values in memory[side].items()
     ]
-    return ["", f"Private memory over the first {memory['images']:,} images, by allocator: {'; '.join(ends)}."]
+    return ["", f"Private memory at the first and after {memory['images']:,} images: {'; '.join(ends)}."]
 
 
 def gpu_table() -> str:
@@ -850,7 +855,10 @@ def _reproductions() -> Iterator[tuple[Paper, pd.DataFrame, Crossed]]:
 
 def reproductions_table() -> str:
     """Compare each method's mean with the published one, one row per method of an experiment."""
-    lines = ["| experiment | protocol | method | measured | published | reproduced | runs | a run |", "|---" * 8 + "|"]
+    lines = [
+        "| experiment | protocol | method | measured | published | reproduced | runs | time per run |",
+        "|---" * 8 + "|",
+    ]
     for paper, runs, table in _reproductions():
         expected, verdicts = paper.expected, {row[0]: row[-1] for row in paper.rows}
         protocol = " and ".join(dict.fromkeys(runs["data_protocol"].dropna()))
@@ -971,7 +979,8 @@ def pretraining_gain_table() -> str:
     """Tabulate the gain of a pretext run over random weights by the number of labels."""
     if not (RESULTS / "pretraining_gain.json").is_file():
         return "Not run here: `benchmarks/pretraining_gain.py` measures it."
-    head = ["data", "pretext", "labels", "", "random", "pretrained", "gain", "holds", "ImageNet's Lite0"]
+    head = ["data, backbone", "pretext", "labels", "evaluation", "random", "pretrained", "gain", "holds"]
+    head.append("EfficientNet-Lite0, ImageNet")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for one in json.loads((RESULTS / "pretraining_gain.json").read_text()).values():
         data, backbone, pretext = (

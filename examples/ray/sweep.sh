@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run a small sweep through Ray's launcher, in an environment beside the project's own: the launcher needs an older
+# Run a small sweep with Ray's launcher in a separate environment, because the launcher needs an older version of
 # cloudpickle. docs/clusters.md states how far this has been tested.
 set -eu
 exec uv run --with hydra-ray-launcher python train.py -m hydra/launcher=ray \

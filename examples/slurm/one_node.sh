@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make one machine with Debian 12 a cluster of one node, to try a sweep before a real cluster runs it. As root:
+# Turn a machine with Debian 12 into a cluster of one node, to try a sweep before it runs on a real cluster. As root:
 #
 #     sh examples/slurm/one_node.sh
 #

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Send a small sweep to Slurm, a job of the cluster for each run, and wait for its table. Further overrides are passed on:
+# Submit a small sweep to Slurm, one cluster job per run, and wait for its table. Further overrides are passed on:
 #
 #     sh examples/slurm/sweep.sh hydra.launcher.partition=gpu trainer=gpu
 set -eu
