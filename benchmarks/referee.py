@@ -31,6 +31,8 @@ from tl_lab.results.tables.papers import papers, place_of, stored
 ROOT = Path(__file__).resolve().parent.parent
 STORED = ROOT / "docs" / "results" / "referee.json"
 NEEDS_NO_DATA = {"few_shot/printed_to_handwritten", "few_shot/glyphs", "incremental_learning/source_and_target"}
+INCOMPLETE = "did not complete"
+UNEXPLAINED = "differs, though versions and machine are the same"
 Row = dict[str, str]
 
 
@@ -52,7 +54,7 @@ def main() -> int:
         print(f"{found[-1]['run']}: {found[-1]['verdict']}", flush=True)
     before = json.loads(STORED.read_text(encoding="utf-8")) if STORED.is_file() else []
     write_json(STORED, [*(one for one in before if one["run"] not in {new["run"] for new in found}), *found])
-    return int(any(one["verdict"].startswith("differs, though") for one in found))
+    return int(any(one["verdict"].startswith((UNEXPLAINED, INCOMPLETE)) for one in found))
 
 
 def candidates(experiment: str | None, longest: float) -> list[tuple[str, Row]]:
@@ -88,7 +90,8 @@ def repeated(name: str, row: Row) -> dict[str, Any]:
         )
         if ended.returncode:
             last = (ended.stderr.strip() or ended.stdout.strip() or "nothing said").splitlines()[-1]
-            return {"run": arguments, "verdict": f"did not complete: {last}", "largest_difference": None}
+            verdict = f"{INCOMPLETE}: {last.replace(folder, '<folder>')}"
+            return {"run": arguments, "verdict": verdict, "largest_difference": None, "date": date.today().isoformat()}
         again = as_text(stored(name, [folder], "again"))
     return {"run": arguments, **compared(row, again), "date": date.today().isoformat()}
 
@@ -115,7 +118,7 @@ def compared(row: Row, again: Row) -> dict[str, Any]:
         for key, what in {"torch": "torch", "config_hash": "configuration", "machine": "machine"}.items()
         if row.get(key, "") != again[key]
     ]
-    reason = f"differs: {'; '.join(others)}" if others else "differs, though versions and machine are the same"
+    reason = f"differs: {'; '.join(others)}" if others else UNEXPLAINED
     return {"verdict": reason, "largest_difference": largest}
 
 

@@ -27,7 +27,7 @@ from tl_lab.results.names import format_difference, format_metric
 from tl_lab.results.report.markdown import crossed_sections
 from tl_lab.results.tables.claims import Claim, Judged
 from tl_lab.results.tables.papers import Paper, papers
-from tl_lab.results.tables.reproduction import Crossed, named_methods
+from tl_lab.results.tables.reproduction import Crossed, named_methods, verdicts_by_task
 from tl_lab.results.tables.statistics import both_of, half_width, paired_t
 from tl_lab.training.seen_replayed import STORED
 
@@ -882,20 +882,79 @@ def reproductions_table() -> str:
     return "\n".join(lines)
 
 
+_ENOUGH_SEEDS = 5
+
+
+def decided_table() -> str:
+    """Count the published numbers, each of one method and task, that five seeds or more decide; equal ones count once.
+
+    Numbers of one source and task that are equal in value are taken for one.
+    """
+    lines = ["| experiment | published numbers, five seeds or more | reproduced | not reproduced | undecided |"]
+    lines.append("|---" * 5 + "|")
+    counted = set[tuple[str, float | None, str]]()
+    totals = [0, 0, 0, 0]
+    for paper, _, table in _reproductions():
+        row = [0, 0, 0, 0]
+        for (method, task), (verdict, seeds) in verdicts_by_task(table, paper.expected).items():
+            number = (paper.expected.source.partition(",")[0], paper.expected.of(method, task), task)
+            if seeds < _ENOUGH_SEEDS or number in counted:
+                continue
+            counted.add(number)
+            row[0] += 1
+            row[1 + ["yes", "no", "undecided"].index(verdict.word.partition(",")[0])] += 1
+        if row[0]:
+            recipe = "" if paper.same_recipe else " (reduced, or with a deviation)"
+            lines.append(f"| `{paper.name}`{recipe} | {' | '.join(map(str, row))} |")
+            totals = [a + b for a, b in zip(totals, row, strict=True)]
+    return "\n".join([*lines, f"| all | {' | '.join(map(str, totals))} |"])
+
+
+def tasks_table_of_paper(name: str = "dann/amazon_reviews") -> str:
+    """Compare each task of an experiment with its own published number."""
+    paper, table = next((paper, table) for paper, _, table in _reproductions() if paper.name == name)
+    found, expected = verdicts_by_task(table, paper.expected), paper.expected
+    methods = [name for name in table.methods if name in expected.published]
+    head = " | ".join(f"{table.named(method)} | published | reproduced" for method in methods)
+    lines = [f"| {(expected.tasks or 'task').rpartition('.')[2]} | {head} |", "|---" * (1 + 3 * len(methods)) + "|"]
+    for i, task in enumerate(table.tasks):
+        cells = [task]
+        for method in methods:
+            j = table.methods.index(method)
+            mean, half = float(table.mean[i, j]), float(table.half[i, j])
+            cells += [
+                format_metric(expected.metric, mean, half, table.both.get((i, j))),
+                format_metric(expected.metric, expected.of(method, task)),
+                found[method, task][0].text if (method, task) in found else "",
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 _OF_A_METHOD = {"ewc": ("fisher_estimators", "permuted_mnist", "split_mnist"), "dann": ("dann_paper", "dann_shallow")}
 """Choices whose stored runs are runs of another choice's method."""
 _NO_METHODS = frozenset({"auto", "none", "source_only", "target_only", "naive", "joint", "from_scratch"})
 """Baselines, bounds, and the automatic choice."""
 
 
+_PUBLISHED_BESIDE = {
+    "matching": "Omniglot: 98.1 (5-way 1-shot), 98.9, 93.8 (20-way 1-shot), 98.5 % (Vinyals et al. 2016, table 1)",
+    "maml": "Omniglot: 98.7 ± 0.4 (5-way 1-shot), 99.9 ± 0.1, 95.8 ± 0.3, 98.9 ± 0.2 % (Finn et al. 2017, table 1)",
+}
+"""Published numbers of methods without a stored run beside them, for the protocols of conf/experiment; each was seen in
+two sources."""
+
+
 def unverified_table() -> str:
-    """List the methods of which no stored run is compared with a published number."""
-    beside, run = set[str](), set[str]()
+    """List the methods, and class-incremental uses, of which no stored run is compared with a published number."""
+    beside, run, in_class = set[str](), set[str](), set[str]()
     for paper, _, table in _reproductions():
         names = {method.rpartition("/")[2] for method in table.methods} | set(table.methods)
         run |= names
-        beside |= {row[0] for row in paper.rows} | {row[0].rpartition("/")[2] for row in paper.rows}
-    lines = ["| group | method | stored runs |", "|---|---|---|"]
+        compared = {row[0] for row in paper.rows} | {row[0].rpartition("/")[2] for row in paper.rows}
+        beside |= compared
+        in_class |= compared if paper.name.endswith("_class") else set()
+    lines = ["| group | method | stored runs | published number for it |", "|---|---|---|---|"]
     for group in ("domain_adaptation", "strategy"):
         for name in choices(group)[group]:
             if "/" in name or name in _NO_METHODS or name in beside:
@@ -903,7 +962,11 @@ def unverified_table() -> str:
             if any(other.startswith(start) for start in _OF_A_METHOD.get(name, ()) for other in beside):
                 continue
             stored = "yes, without a published number" if name in run else "none"
-            lines.append(f"| `{group}` | `{name}` | {stored} |")
+            published = _PUBLISHED_BESIDE.get(name, "none that could be checked")
+            lines.append(f"| `{group}` | `{name}` | {stored} | {published} |")
+    for name in ("lwf", "si", "online_ewc"):
+        if name not in in_class:
+            lines.append(f"| `strategy` | `{name}`, class-incremental | none | none that could be checked |")
     return "\n".join(lines)
 
 
@@ -1227,6 +1290,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "reproduction_pages": reproduction_pages,
     "reproductions": reproductions_table,
     "unverified": unverified_table,
+    "decided": decided_table,
+    "amazon_pairs": tasks_table_of_paper,
     "strengths": strengths_table,
     "trade_off": trade_off_table,
     "embedded_pair_ranks": ranks_table,

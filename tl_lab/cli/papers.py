@@ -48,7 +48,7 @@ def _list(options: argparse.Namespace) -> None:
     from tl_lab.results.tables.papers import Paper, papers
 
     def cheapest_first(paper: Paper) -> tuple[bool, float]:
-        hours = paper.hours_to_decide if paper.status == "undecided" else None
+        hours = paper.hours_to_decide if paper.open else None
         return hours is None, hours or 0.0
 
     rows = [
@@ -79,8 +79,8 @@ def _deviation(paper: "Paper") -> str:
 
 
 def _to_decide(paper: "Paper") -> str:
-    """Describe the seeds that an undecided experiment still needs: ``4 more seeds, 1.2 h``."""
-    if paper.status != "undecided":
+    """Describe the seeds that the undecided methods of an experiment still need: ``4 more seeds, 1.2 h``."""
+    if not paper.open:
         return ""
     if not paper.asked:  # the number of seeds that would decide a claim is not estimated
         return "more seeds"
@@ -114,7 +114,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _until_decided(paper: "Paper", most: int) -> int:
     """Add seeds until every verdict is decided; the same command resumes an interrupted experiment."""
-    while paper.status == "undecided":
+    while paper.open:
         first, more = paper.next_seed, min(paper.more_seeds or _AT_ONCE, _AT_ONCE)
         seeds = range(first, min(first + more, most))
         if not seeds:
@@ -161,7 +161,8 @@ def _outputs(name: str) -> Path:
 def _say(paper: "Paper") -> None:
     held = " hold" if paper.reached.endswith("claims") else " methods within the tolerance"
     within = f", {paper.reached}{held}" if paper.reached else ""
-    missing = f"; {_to_decide(paper)} would decide it" if paper.status == "undecided" else ""
+    what = "it" if paper.status == "undecided" else "the others"
+    missing = f"; {_to_decide(paper)} would decide {what}" if paper.open else ""
     print(f"{paper.name}: {paper.status}{within}{missing}{_deviation(paper)}")
     for claim in paper.claims:
         print("  " + "; ".join(claim.row(paper.expected.metric)))

@@ -275,6 +275,19 @@ def test_seeds_are_added_until_the_verdict_is_decided(tmp_path, monkeypatch, cap
     assert "leave the overrides out" in capsys.readouterr().err
 
 
+def test_seeds_are_added_while_another_method_is_undecided(tmp_path, monkeypatch, capsys):
+    """Although the experiment is known not to be reproduced, because of the first one."""
+    accuracies = {"none": [0.62] * 12, "dann_paper": [0.75, 0.78, 0.77, 0.77, *[0.767] * 8]}
+    commands = _stands_for_training(tmp_path, monkeypatch, accuracies)
+    main_of = functools.partial(main, ["papers", "run", EXPERIMENT, "--until", "decided"])
+    with pytest.raises(SystemExit):
+        main_of()
+    first = pd.read_csv(tmp_path / "kept" / f"{EXPERIMENT}.csv")
+    assert len(set(first["seed"])) > 3
+    assert len(commands) > 2
+    assert capsys.readouterr().out.strip().endswith("not within its tolerance, 1 of 2 methods within the tolerance")
+
+
 def test_a_reproduced_reduced_recipe_ends_well(tmp_path, monkeypatch, capsys):
     close = {"none": [0.52, 0.521, 0.522, 0.521], "dann_paper": [0.766, 0.767, 0.768, 0.767]}
     _stands_for_training(tmp_path, monkeypatch, close)

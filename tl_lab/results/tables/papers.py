@@ -109,6 +109,13 @@ class Paper:
         return "reproduced" if self.same_recipe else "within its tolerance"
 
     @property
+    def open(self) -> bool:
+        """Whether further seeds could decide more: a published method, or without one a claim, is undecided."""
+        if not self.asked:
+            return self.status == "undecided"
+        return self.status != "partly run" and not all(verdict.decided for verdict in self.decisions.values())
+
+    @property
     def same_recipe(self) -> bool:
         """Whether the experiment follows the published protocol: it is neither reduced nor states a deviation."""
         return "reduced" not in self.name and self.expected.deviation is None

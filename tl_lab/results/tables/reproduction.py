@@ -33,6 +33,7 @@ __all__ = [
     "swept_keys",
     "verdict_rows",
     "verdicts",
+    "verdicts_by_task",
 ]
 
 _FEWEST_FOR_RANKS = 6
@@ -184,6 +185,7 @@ class Crossed:
         both: the values of two seeds by position of task and method; absent for other numbers of seeds.
         overall_both: the means over tasks of two seeds by position of the method; absent for other numbers of seeds.
         overall_of: mean over tasks of each seed by position of the method; absent if runs are missing.
+        of_each: the values of all seeds by position of task and method; absent without runs.
     """
 
     methods: list[str]
@@ -197,6 +199,7 @@ class Crossed:
     both: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     overall_both: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     overall_of: Mapping[int, np.ndarray] = field(default_factory=dict)
+    of_each: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     def named(self, method: str) -> str:
         """Return the displayed name of a method, which marks an oracle."""
@@ -308,13 +311,13 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
     scores = dict(iter(kept.groupby(["_task", key], sort=False)))
     shape = len(places), len(names)
     mean, half, seeds = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=int)
-    both, overall_both, overall_of = {}, {}, {}
+    both, overall_both, overall_of, of_each = {}, {}, {}, {}
     for i, place in enumerate(places):
         for j, name in enumerate(names):
             if (place, name) in scores:
                 values = scores[place, name][metric].to_numpy(dtype=float)
                 mean[i, j], half[i, j], seeds[i, j] = values.mean(), half_width(values), len(values)
-                both[i, j] = both_of(values)
+                both[i, j], of_each[i, j] = both_of(values), values
     by_seed = kept.pivot_table(index="seed", columns=[key, "_task"], values=metric, sort=False)
     overall_half = np.full(len(names), np.nan)
     for j, name in enumerate(names):
@@ -324,8 +327,9 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
             overall_half[j], overall_both[j], overall_of[j] = half_width(of_seeds), both_of(of_seeds), of_seeds
     marked = runs["oracle"].fillna(False).astype(bool) if "oracle" in runs else kept[key] != kept[key]
     oracles = frozenset(runs.loc[marked.reindex(runs.index, fill_value=False), key])
+    averages = mean.mean(axis=0)
     return Crossed(
-        names, places, seeds, mean, half, mean.mean(axis=0), overall_half, oracles, both, overall_both, overall_of
+        names, places, seeds, mean, half, averages, overall_half, oracles, both, overall_both, overall_of, of_each
     )
 
 
@@ -414,6 +418,25 @@ def verdicts(table: Crossed, expected: Reproduces) -> dict[str, Verdict]:
         if published is not None and expected.covered(method, table.tasks):
             error = float(expected.standard_errors.get(method, 0.0))
             found[method] = decide(values, published, expected.tolerance, error)
+    return found
+
+
+def verdicts_by_task(table: Crossed, expected: Reproduces) -> dict[tuple[str, str], tuple[Verdict, int]]:
+    """Compare each published number with the runs of its own method and task.
+
+    Args:
+        table: methods by tasks.
+        expected: published numbers; the tolerance of a mean over tasks also applies to each task.
+
+    Returns:
+        The verdict and the number of seeds by method and task.
+    """
+    found = {}
+    for (i, j), values in table.of_each.items():
+        method, task = table.methods[j], table.tasks[i]
+        if (published := expected.of(method, task)) is not None:
+            error = float(expected.standard_errors.get(method, 0.0))
+            found[method, task] = decide(values, published, expected.tolerance, error), len(values)
     return found
 
 
