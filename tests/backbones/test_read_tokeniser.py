@@ -43,6 +43,7 @@ def test_a_folder_without_a_tokeniser_is_refused_whatever_the_model(kind: str, v
     message = str(caught.value)
     assert f"the folder {tmp_path} has no file of a tokeniser: none of tokenizer.json" in message
     assert "\n" not in message
+    assert "does not belong" not in message
     assert message.endswith("copy the tokeniser's files of the model there, or write them with its save_pretrained")
 
 

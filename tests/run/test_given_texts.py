@@ -1,6 +1,7 @@
 """Texts in files, folders and tables are predicted and scored as in training; so are recordings listed in a table."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from tl_lab.data.sets.text import Sst2
 from tl_lab.data.sets.text_corpora import Mrpc, Rte, StsB
 from tl_lab.data.sets.text_pairs import StsBGenres
 from tl_lab.errors import UserError
+from tl_lab.run.given_texts import cells_at
 from tl_lab.run.inference import load, predict_to_csv
 from tl_lab.run.scoring import score
 
@@ -155,3 +157,11 @@ def test_what_cannot_be_scored_is_one_sentence(run: Path, tmp_path: Path) -> Non
     for given in (tmp_path / "nowhere", [tmp_path / "nowhere", tmp_path]):
         with pytest.raises(UserError, match=r"there is no folder or file .*nowhere to predict"):
             load(run).predict(given)
+
+
+def test_a_table_in_another_encoding_has_to_be_saved_anew(tmp_path: Path) -> None:
+    """``predict`` has no option for it: the encoding is that of training."""
+    path = tmp_path / "new.csv"
+    path.write_bytes("review\ncafé\n".encode("latin-1"))
+    with pytest.raises(UserError, match="is not in the encoding utf-8 .*: save it in utf-8$"):
+        cells_at(path, SimpleNamespace(reading={}))

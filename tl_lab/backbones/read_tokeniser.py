@@ -72,10 +72,12 @@ def check_tokeniser(made: Any, source: str, display_name: str, published: int | 
     matches = published is None or _LEAST * published <= len(tokens) <= published + added
     if ordinary and matches and not lacks:
         return
+    if lacks:
+        raise UserError(f"backbone.name={display_name}: {lacks}{_advice(source)}")
     rows = "" if published is None else f", and the model {published:,}"
     raise UserError(
         f"backbone.name={display_name}: the tokeniser does not belong to the model: it has {len(tokens):,} tokens{rows}"
-        f"{f' ({lacks})' if lacks else ''}{_advice(source)}"
+        f"{_advice(source)}"
     )
 
 

@@ -202,7 +202,7 @@ def _read_table(path: Path, model: "TrainedModel", batch_size: int) -> Iterator[
 
     if not path.is_file():
         raise UserError(f"there is no table {path} to predict")
-    table = read_table(path, model.reading.get("encoding", "utf-8"))
+    table = read_table(path, model.reading.get("encoding", "utf-8"), option=None)
     table.columns = [str(name).strip() for name in table.columns]
     yield from _rows_of_table(table, path, model, batch_size)
 

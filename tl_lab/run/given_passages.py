@@ -105,7 +105,7 @@ def _of_squad(path: Path) -> list[tuple[str, Passage]]:
 def _of_table(path: Path) -> list[tuple[str, Passage]]:
     from tl_lab.data.sets.table_files import read_table
 
-    table = read_table(path)
+    table = read_table(path, option=None)
     for name in ("question", "context"):
         if name not in table.columns:
             raise no_column(path, name, table.columns)

@@ -123,7 +123,7 @@ def cells_at(path: Path, model: "TrainedModel") -> "pd.DataFrame":
 
     if not path.is_file():
         raise UserError(f"there is no folder or file {path} to predict")
-    table = read_table(path, model.reading.get("encoding", "utf-8"))
+    table = read_table(path, model.reading.get("encoding", "utf-8"), option=None)
     table.columns = [str(name).strip() for name in table.columns]
     return table.apply(cells_of)
 

@@ -124,7 +124,7 @@ class SupportQuery(EpisodicData):
         path = next((place for place in places_of(self.path) if place.is_file()), None)
         if path is None:
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
-        table = read_table(path)
+        table = read_table(path, option=None)
         if "episode" not in table:
             table["episode"] = ""
         for name in _COLUMNS:

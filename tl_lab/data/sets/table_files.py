@@ -22,12 +22,13 @@ _RAGGED = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 _NO_PARQUET = re.compile(r"^Could not open Parquet input source '.*': ")
 
 
-def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
+def read_table(path: Path, encoding: str = "utf-8", option: str | None = "data.encoding") -> pd.DataFrame:
     """Read a table; cells of csv and tsv files remain strings.
 
     Args:
         path: a file that ends in .csv, .tsv, .jsonl or .parquet.
         encoding: encoding of a text file; a byte order mark is skipped.
+        option: that sets the encoding; None if the file has to be in this one.
 
     Returns:
         A table with at least one row.
@@ -39,13 +40,13 @@ def read_table(path: Path, encoding: str = "utf-8") -> pd.DataFrame:
     kind = path.suffix.lower()
     if kind not in ENDINGS:
         raise UserError(f"{path} ends in {kind or 'nothing'}: tables end in {', '.join(ENDINGS)}")
-    table = _read(path, kind, encoding)
+    table = _read(path, kind, encoding, option)
     refuse_no_rows(len(table), path)
     return table
 
 
-def _read(path: Path, kind: str, encoding: str) -> pd.DataFrame:
-    with parsing(path, encoding):
+def _read(path: Path, kind: str, encoding: str, option: str | None) -> pd.DataFrame:
+    with parsing(path, encoding, option):
         if kind == ".parquet":
             return pd.read_parquet(path)
         if kind == ".jsonl":
@@ -70,19 +71,20 @@ def marked(encoding: str) -> str:
 
 
 @contextmanager
-def parsing(path: Path, encoding: str) -> Iterator[None]:
+def parsing(path: Path, encoding: str, option: str | None = "data.encoding") -> Iterator[None]:
     """Replace errors of parsers by a message of one sentence.
 
     Args:
         path: path of the table.
         encoding: encoding of a text file.
+        option: that sets the encoding; None if the file has to be in this one.
 
     Raises:
         UserError: the file is damaged or in another encoding, or a library is missing.
     """
     text = path.suffix.lower() != ".parquet"
     try:
-        with decoded(path, marked(encoding), "data.encoding") if text else nullcontext():
+        with decoded(path, marked(encoding), option) if text else nullcontext():
             yield
     except UserError:
         raise
