@@ -163,5 +163,5 @@ def test_a_table_in_another_encoding_has_to_be_saved_anew(tmp_path: Path) -> Non
     """``predict`` has no option for it: the encoding is that of training."""
     path = tmp_path / "new.csv"
     path.write_bytes("review\ncafé\n".encode("latin-1"))
-    with pytest.raises(UserError, match="is not in the encoding utf-8 .*: save it in utf-8$"):
+    with pytest.raises(UserError, match=r"is not in the encoding utf-8 .*: save it in utf-8$"):
         cells_at(path, SimpleNamespace(reading={}))
