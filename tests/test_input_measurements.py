@@ -100,7 +100,7 @@ def test_tables_of_stored_runs(tmp_path: Path, tables: dict[str, Any]) -> None:
     table = page(
         tables, "films", tmp_path, {"films": of({"test/acc": 0.875, "data.labels": 50, "findings": [FINDING]})}
     )
-    assert "| four blocks | 50 | 87.5 | 90.0 | 75.0 | 80.0 | 88.0 | 5.0 |" in table
+    assert "| `conv4` | 50 | 87.5 | 90.0 | 75.0 | 80.0 | 88.0 | 5.0 |" in table
     tuned = of(*({"strategy": way, "test/acc": 0.75, "findings": [FINDING]} for way in ("from_scratch", "fine_tuning")))
     table = page(tables, "films", tmp_path, {"films_tuned": tuned})
     assert "| Lite0, ImageNet | all | 75.0 | 90.0 | 75.0 |" in table

@@ -351,7 +351,7 @@ def test_every_choice_of_data_has_terms():
     """All but those that hold other data, whose terms are of these."""
     outer = {"episodes_of", "permuted_digits", "permuted_mnist", "rotated_mnist", "split_cifar10", "split_digits"}
     outer |= {"split_mnist", "stream", "tasks", "glyph_episodes_5way"}  # the last is glyph_episodes with other options
-    found = {name: terms_of(file) for name, file in choices("data")["data"].items()}
+    found = {name: terms_of(name) for name in choices("data")["data"]}
     assert {name for name, terms in found.items() if not terms} == outer
     assert found["mnist_to_mnistm"] == {**found["mnist"], "bsds500": SHARED["bsds500"]}
     assert found["mnist"] == {"mnist": ("MNIST (LeCun, Cortes, Burges)", "CC BY-SA 3.0")}
@@ -362,9 +362,11 @@ def test_terms_that_are_not_stated_are_refused(tmp_path):
     file = tmp_path / "data" / "mine.yaml"
     file.parent.mkdir()
     file.write_text("# My data\n# Terms: mnist, ups\n_target_: mine.Mine\n")
-    with pytest.raises(UserError, match="the terms of 'ups' are not stated; did you mean 'usps'"):
-        terms_of(file)
+    with using([tmp_path]), pytest.raises(UserError, match="the terms of 'ups' are not stated; did you mean 'usps'"):
+        terms_of("mine")
     file.write_text("# My data\n# Terms: My photographs: CC0\n_target_: mine.Mine\n")
+    (file.parent / "damaged.yaml").write_text("_target_: [")  # another choice, which is not used
+    (file.parent / "list.yaml").write_text("- 1\n")
     with using([tmp_path]):
         assert data_terms({"_target_": "mine.Mine"}) == {"mine": ("My photographs", "CC0")}
     assert data_terms({"_target_": "mine.Mine"}) == {}

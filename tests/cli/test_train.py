@@ -21,8 +21,10 @@ from tl_lab import commands
 from tl_lab.__main__ import main as tl_lab_main
 from tl_lab.cli import arguments
 from tl_lab.cli import train as cli
-from tl_lab.config import choices, conf_dir, config_hash
+from tl_lab.config import choices, compose, conf_dir, config_hash
 from tl_lab.errors import UserError
+from tl_lab.run.pairing import check_pairing
+from tl_lab.run.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 Job = Callable[[DictConfig, Path], Any]
@@ -440,9 +442,26 @@ def test_the_example_of_a_choice_sets_what_it_needs(
     choice: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tl_lab_main(["list", "data", choice])
-    shown = capsys.readouterr().out.partition("  file ")[0].split()
+    shown = re.split("  terms |  file ", capsys.readouterr().out)[0].split()
     assert shown[shown.index(f"data={choice}", 1) + 1 :] == words
     assert "null" not in " ".join(shown)
+
+
+@pytest.mark.parametrize("group", ["strategy", "backbone", "adapter", "domain_adaptation", "optimizer", "data"])
+def test_the_command_of_each_choice_fits_together(
+    group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    checked = 0
+    for choice in choices(group)[group]:
+        tl_lab_main(["list", group, choice])
+        shown = re.split("  terms |  file ", capsys.readouterr().out.partition("  in a run  ")[2])[0]
+        words = shlex.split(" ".join(shown.split()).partition(" train ")[2])
+        if choice == "qlora" or any("<" in word for word in words):  # needs a GPU; needs files
+            continue
+        check_pairing(Plan.of(compose(words)))
+        checked += 1
+    assert checked > 2
 
 
 def test_an_option_without_a_default_must_be_set_or_says_what_null_means(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Fused optimizers: when they are used, and that they compute what the ordinary ones compute."""
 
+import contextlib
 import copy
 import functools
 
@@ -152,3 +153,21 @@ def test_groups_stay_apart_with_other_options_or_if_they_are_not_fused() -> None
     with merged_groups(optimizer):
         assert [len(group["params"]) for group in optimizer.param_groups] == [3, 1]
     assert len(optimizer.param_groups) == 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_group_that_starts_later_has_no_momentum_yet(kind) -> None:
+    """As the head of a new task, or a layer that is unfrozen."""
+    networks = [_network(), _network()]
+    apart, together = (KINDS[kind](_groups(network, [0.05] * 4)) for network in networks)
+    for optimizer in (apart, together):
+        fuse(optimizer)
+    for number in range(5):
+        for network, optimizer in zip(networks, (apart, together), strict=True):
+            network[2].requires_grad_(number > 2)
+            draw = torch.Generator().manual_seed(number)
+            network(torch.randn(8, 6, generator=draw)).square().mean().backward()
+            with merged_groups(optimizer) if optimizer is together else contextlib.nullcontext():
+                optimizer.step()
+            optimizer.zero_grad()
+    assert all(torch.equal(a, b) for a, b in zip(*(network.parameters() for network in networks), strict=True))

@@ -29,11 +29,11 @@ SHARED: Mapping[str, tuple[str, str]] = MappingProxyType(
 _MARK = "# Terms: "
 
 
-def terms_of(file: Path) -> dict[str, tuple[str, str]]:
+def terms_of(choice: str) -> dict[str, tuple[str, str]]:
     """Read the terms of a choice.
 
     Args:
-        file: of the group ``data``.
+        choice: of the group ``data``.
 
     Returns:
         By name what the data are, and their terms as their publishers state them; empty if the file states none.
@@ -41,20 +41,20 @@ def terms_of(file: Path) -> dict[str, tuple[str, str]]:
     Raises:
         UserError: a name is neither a choice of data with terms of its own nor one of :data:`SHARED`.
     """
-    stated = _stated(file)
+    files = choices("data")["data"]
+    stated = _stated(files[choice])
     if ": " in stated:
         what, _, conditions = stated.partition(": ")
-        return {file.stem: (what, conditions)}
+        return {choice: (what, conditions)}
     found: dict[str, tuple[str, str]] = {}
     for name in filter(None, (part.strip() for part in stated.split(","))):
-        other = choices("data")["data"].get(name)
         if name in SHARED:
             found[name] = SHARED[name]
-        elif other is not None and ": " in _stated(other):
-            found |= terms_of(other)
+        elif name in files and ": " in _stated(files[name]):
+            found |= terms_of(name)
         else:
-            known = [*SHARED, *choices("data")["data"]]
-            raise UserError(f"{file}: the terms of {name!r} are not stated; {nearest(name, known)}")
+            known = nearest(name, [*SHARED, *files])
+            raise UserError(f"{files[choice]}: the terms of {name!r} are not stated; {known}")
     return found
 
 
@@ -67,14 +67,22 @@ def data_terms(node: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     Returns:
         As of :func:`terms_of`; none for data of a class that no choice has.
     """
-    files = choices("data")["data"].values()
-    stated = {file: yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in files}
+    stated = {name: content for name, file in choices("data")["data"].items() if (content := _content(file))}
     found: dict[str, tuple[str, str]] = {}
     for one in _nodes(node):
-        same = [file for file, own in stated.items() if own.get("_target_") == one.get("_target_") is not None]
+        same = [name for name, own in stated.items() if own.get("_target_") == one.get("_target_") is not None]
         if same:  # several choices of one class differ in their options
-            found |= terms_of(max(same, key=lambda file: sum(one.get(k) == v for k, v in stated[file].items())))
+            found |= terms_of(max(same, key=lambda name: sum(one.get(k) == v for k, v in stated[name].items())))
     return found
+
+
+def _content(file: Path) -> Mapping[str, Any]:
+    """Read a choice; nothing if it cannot be read, which Hydra reports where the choice is used."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, Mapping) else {}
 
 
 def _stated(file: Path) -> str:

@@ -24,6 +24,7 @@ __all__ = ["add"]
 _NAMES = 58  # width of the column with the first names of a group
 _WIDTH = 96  # width of a line in a group's list
 _LINES = 40  # largest number of lines of a group's list; a longer list shows names only
+_USE_WITH = "# Use with: "  # in the header of a choice: others that it needs
 _OF_PACKAGE = {
     "": "for a data set or a domain pair",
     "continual": "for streams of tasks",
@@ -128,9 +129,10 @@ def _show_group(group: str, files: Mapping[str, Path], long: bool) -> None:
     kinds = {kind.title: names_of[kind] for kind in sorted(names_of)}
     first = next(iter(files))
     comment = group_comments().get(group, "")
+    in_a_run = _in_a_run(group, first, files[first])
     header: list[RenderableType] = [
         Text.assemble((group, "bold"), (f"   {comment}" if comment else "", "dim")),
-        Text("  in a run             ", end="").append(commands.train(f"{group}={first}"), "cyan"),
+        Text("  in a run             ", end="").append(in_a_run, "cyan"),
         Text("  one choice, options  ", end="").append(commands.command("list", group, first), "cyan"),
         Text("  full descriptions    ", end="").append(commands.command("list", group, "--plain"), "cyan"),
     ]
@@ -207,6 +209,13 @@ def _example(description: str, options: Sequence["Knob"]) -> list[str]:
     return [*itertools.islice(first, 1)]
 
 
+def _in_a_run(group: str, choice: str, file: Path, options: Sequence[str] = ()) -> str:
+    """Return a command that uses a choice, with the other choices that its header names (``# Use with: ...``)."""
+    others = next((line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith(_USE_WITH)), "")
+    words = [f"{group}={choice}", *others.removeprefix(_USE_WITH).split(), *options]
+    return commands.command("assess", *words) if group == "assess" else commands.train(*words)
+
+
 def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
     from rich.padding import Padding
     from rich.table import Table
@@ -225,13 +234,11 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
     table.add_column(overflow="fold", ratio=1)
     for knob in found:
         table.add_row(knob.key, Text(knob.value), Text(knob.comment))
-    terms = (
-        [f"{what}: {conditions}" for what, conditions in terms_of(files[choice]).values()] if group == "data" else []
-    )
-    words = [f"{group}={choice}", *(_example(describe(files[choice]), found) if group != "experiment" else [])]
+    terms = [f"{what}: {conditions}" for what, conditions in terms_of(choice).values()] if group == "data" else []
+    example = _example(describe(files[choice]), found) if group != "experiment" else []
     say(
         Text.assemble((f"{group}={choice}", "bold"), (f"   {describe(files[choice])}", "")),
-        Text("  in a run  ", end="").append(commands.train(*words), "cyan"),
+        Text("  in a run  ", end="").append(_in_a_run(group, choice, files[choice], example), "cyan"),
         *(Text(f"  terms     {one}", style="dim") for one in terms),
         Text(f"  file      {_short(files[choice])}", style="dim"),
         Text(),

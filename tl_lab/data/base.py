@@ -447,7 +447,7 @@ class DataModule(pl.LightningDataModule):
 
     def forget_features(self) -> None:
         """Use inputs instead of features again."""
-        self._features = {}
+        self._features, self._cutters = {}, {}
 
     def has_features(self, name: str) -> bool:
         """Whether a set's features are used instead of its inputs (see :meth:`keep_features`)."""

@@ -21,7 +21,8 @@ def _looks(callback: Callback) -> bool:
         return False
     if isinstance(callback, ModelCheckpoint):
         return callback._every_n_train_steps > 0 or callback._train_time_interval is not None
-    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _HOOKS)
+    # a LambdaCallback has hooks of its own
+    return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(Callback, hook) for hook in _HOOKS)
 
 
 def next_batch(trainer: pl.Trainer) -> tuple[Any, int]:

@@ -67,7 +67,8 @@ def merged_groups(optimizer: Optimizer) -> Iterator[None]:
         optimizer: PyTorch's optimizer. Rates that are tensors are equal if the groups' ``base_lr`` are.
     """
     own = optimizer.param_groups
-    if len(own) == 1 or type(optimizer) not in _FUSED or not all(group.get("fused") for group in own):
+    mergeable = len(own) > 1 and type(optimizer) in _FUSED and all(group.get("fused") for group in own)
+    if not mergeable or _starts_momentum(optimizer):
         yield
         return
     merged: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -85,6 +86,14 @@ def merged_groups(optimizer: Optimizer) -> Iterator[None]:
         yield
     finally:
         optimizer.param_groups = own
+
+
+def _starts_momentum(optimizer: Optimizer) -> bool:
+    """Whether only some of the parameters with a gradient have momentum, with which fused SGD cannot update a group."""
+    if not isinstance(optimizer, SGD) or not any(group["momentum"] for group in optimizer.param_groups):
+        return False
+    learning = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return len({optimizer.state.get(p, {}).get("momentum_buffer") is None for p in learning}) > 1
 
 
 def portable_groups(state: dict[str, Any]) -> None:

@@ -334,6 +334,7 @@ class Replayer:
             # perhaps the batch is cut in a way that cannot be replayed, and the rest of the update can
             recording.read_into(self._step.means)
             del self._recordings[kind]
+            self._step.cuts_before = True
             self._step.defer_batches(False)
         elif recording.objections:
             recording.read_into(self._step.means)
@@ -428,7 +429,9 @@ def obstacle(step: "Step", trainer: pl.Trainer) -> str | None:
 def acts_within_updates(trainer: pl.Trainer) -> str | None:
     """Return the class of a callback that is called between objective and optimizer step; None without one."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _HOOKS):
+        # a LambdaCallback has hooks of its own
+        own = {hook: getattr(getattr(callback, hook), "__func__", None) for hook in _HOOKS}
+        if any(function is not getattr(Callback, hook) for hook, function in own.items()):
             return type(callback).__name__
     return None
 

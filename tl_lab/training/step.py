@@ -4,6 +4,7 @@ import math
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple, cast
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.profilers import PassThroughProfiler
@@ -24,6 +25,9 @@ from tl_lab.training.replay import Replayer, acts_within_updates, obstacle
 from tl_lab.training.schedules import Schedule
 
 __all__ = ["Diverged", "Step"]
+
+
+_HOOKS = ("on_before_backward", "on_after_backward", "backward", "optimizer_step")
 
 
 class Diverged(UserError):
@@ -54,6 +58,8 @@ class Step(Objective):
     """Whether a training step also processes the batches that follow the given one."""
     calls_directly: bool = False
     """Whether gradients and optimizer are called without Lightning's hooks, none of which would do anything."""
+    cuts_before: bool = False
+    """Whether batches are cut before an update because cutting them turned out not to be replayable."""
     replayer: Replayer | None
     """Replays updates as graphs; None if each kernel is launched separately."""
     last_loss: float | None
@@ -110,7 +116,9 @@ class Step(Objective):
             and self.trainer.precision in ("32-true", "bf16-mixed")
             and isinstance(self.trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
             and acts_within_updates(self.trainer) is None
+            and all(getattr(type(self), hook) is getattr(pl.LightningModule, hook) for hook in _HOOKS)
         )
+        self.cuts_before = False
         self.takes_several = (
             self.device.type == "cuda"
             and self.trainer.world_size == 1
@@ -132,6 +140,7 @@ class Step(Objective):
             self.replayer is not None
             and self.graph is True  # not yet measured on a GPU, so "auto" cuts batches before an update
             and self.takes_several
+            and not self.cuts_before
             and not self.adaptation.changes_inputs
             and type(self).train_on is Step.train_on
         )

@@ -50,7 +50,7 @@ def constant(values: Sequence[float], like: Tensor) -> Tensor:
     return _constant(tuple(values), like.dtype, like.device)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache  # never freed: recorded updates read it
 def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it may be used in training later
         return torch.tensor(values, dtype=dtype, device=device)

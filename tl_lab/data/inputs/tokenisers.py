@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -200,7 +201,7 @@ class FastTokeniser(Tokeniser):
 
         Args:
             question: words of the question, which is cut to ``max_length // 4`` words, and after the last word that
-                fits into ``max_length // 2`` tokens.
+                fits into ``max_length // 2`` tokens; a first word that does not fit is left out with a warning.
             words: words of the passage.
             max_length: largest number of tokens, including special ones.
 
@@ -214,6 +215,8 @@ class FastTokeniser(Tokeniser):
         alone = backend.encode(asked, is_pretokenized=True, add_special_tokens=False)
         if len(alone.ids) > max_length // 2:
             asked = asked[: alone.word_ids[max_length // 2]]
+            if not asked:
+                warnings.warn(f"a question is left out: its first word exceeds {max_length // 2} tokens", stacklevel=2)
         backend.enable_truncation(max_length, strategy="only_second")
         found = backend.encode(asked, list(words), is_pretokenized=True)
         pairs = zip(found.word_ids, found.sequence_ids, strict=True)

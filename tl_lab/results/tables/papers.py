@@ -113,7 +113,7 @@ class Paper:
         """Whether further seeds could decide more: a published method, or without one a claim, is undecided."""
         if not self.asked:
             return self.status == "undecided"
-        return self.status != "partly run" and not all(verdict.decided for verdict in self.decisions.values())
+        return self.status != "partly run" and not all(self.decisions[method].decided for method in self.asked)
 
     @property
     def same_recipe(self) -> bool:
@@ -133,7 +133,8 @@ class Paper:
         """Expected number of further seeds that decide all methods; 0 if all are decided, None if unknown."""
         if self.runs is None or not self.asked or self.status == "partly run":
             return None
-        needed = [0 if verdict.decided else verdict.more_seeds for verdict in self.decisions.values()]
+        asked = [self.decisions[method] for method in self.asked]
+        needed = [0 if verdict.decided else verdict.more_seeds for verdict in asked]
         known = [number for number in needed if number is not None]
         return max(known) if len(known) == len(needed) else None
 
