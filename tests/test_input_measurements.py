@@ -103,7 +103,7 @@ def test_tables_of_stored_runs(tmp_path: Path, tables: dict[str, Any]) -> None:
     assert "| `conv4` | 50 | 87.5 | 90.0 | 75.0 | 80.0 | 88.0 | 5.0 |" in table
     tuned = of(*({"strategy": way, "test/acc": 0.75, "findings": [FINDING]} for way in ("from_scratch", "fine_tuning")))
     table = page(tables, "films", tmp_path, {"films_tuned": tuned})
-    assert "| Lite0, ImageNet | all | 75.0 | 90.0 | 75.0 |" in table
+    assert "| `efficientnet_lite0`, ImageNet | all | 75.0 | 90.0 | 75.0 |" in table
     assert table.endswith("--only films`")
 
     shifted = [("source_only", 0.7), ("importance_weighting", 0.75)]
