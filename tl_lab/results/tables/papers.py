@@ -113,7 +113,9 @@ class Paper:
         """Whether further seeds could decide more: a published method, or without one a claim, is undecided."""
         if not self.asked:
             return self.status == "undecided"
-        return self.status != "partly run" and not all(self.decisions[method].decided for method in self.asked)
+        if self.status in ("not run here", "partly run"):
+            return False
+        return not all(self.decisions[method].decided for method in self.asked)
 
     @property
     def same_recipe(self) -> bool:
