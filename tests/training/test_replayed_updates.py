@@ -1,5 +1,6 @@
 """Replayed updates: the same code without a recording equals the step that launches kernels one by one."""
 
+import dataclasses
 import functools
 import json
 import random
@@ -160,6 +161,13 @@ def test_loaders_defer_what_can_be_cut_later_and_give_the_same_batches():
             assert torch.equal(a, b)
     again = data.train_dataloader()
     assert again.source.at == loader.source.at  # a recording of the last epoch holds for the next one
+    samples = data.sets["source/train"]
+    data.sets["source/train"] = dataclasses.replace(samples, x=samples.x + 1)
+    changed = data.train_dataloader()
+    assert changed.source.at != loader.source.at
+    assert changed.target.at == loader.target.at
+    index = torch.arange(3)
+    assert not torch.equal(changed.source.at(index).x, loader.source.at(index).x)
     data.augmentation = Augmentation(noise=0.1)
     augmented = data.train_dataloader()
     augmented.defers = True
