@@ -117,8 +117,8 @@ def dann_reduction_table() -> str:
     published = float(short.expected.published["dann_paper"])
     runs = pd.read_csv(RESULTS / "dann_reduction.csv").dropna(subset=["test/target/acc"])
     found = [
-        (f"{reduction} of the two means", int(of["updates"].max()), of["test/target/acc"])
-        for reduction, of in runs.groupby("reduction", sort=False)
+        (f"{reduction} of the two means", int(length), of["test/target/acc"])
+        for (length, reduction), of in runs.groupby(["length", "reduction"], sort=True)
     ]
     assert full.runs is not None
     long = full.runs[full.runs["override.domain_adaptation"] == "dann_paper"]
