@@ -1039,22 +1039,24 @@ def learned_table() -> str:
 
 
 def pretraining_gain_table() -> str:
-    """Tabulate the gain of a pretext run over random weights by the number of labels."""
+    """Tabulate the gain of a pretext run over its starting weights by the number of labels."""
     if not (RESULTS / "pretraining_gain.json").is_file():
         return "Not run here: `benchmarks/pretraining_gain.py` measures it."
-    head = ["data, backbone", "pretext", "labels", "evaluation", "random", "pretrained", "gain", "holds"]
+    head = ["data, backbone", "pretext", "labels", "evaluation", "without", "with the pretext", "gain", "holds"]
     head.append("EfficientNet-Lite0, ImageNet")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for one in json.loads((RESULTS / "pretraining_gain.json").read_text()).values():
         data, backbone, pretext = (
             re.findall(rf"\b{key}=(\w+)", one["overrides"])[0] for key in ("data", "backbone", "pretext")
         )
+        pretext += ", next sentence" if "next_sentence=true" in one["overrides"] else ""
+        published = backbone.startswith("hf_") and "pretrained=false" not in one["overrides"]
         for row in one["rows"]:
             gain = np.subtract(row["pretrained"], row["random"])
             found = Judged(Claim("gain", {"init_from": "run"}, {"init_from": "null"}), gain, half_width(gain))
             sides = [_with_interval([100 * value for value in row[side]]) for side in ("random", "pretrained")]
             cells = [
-                f"{data}, {backbone}",
+                f"{data}, {backbone}{' with published weights' if published else ''}",
                 pretext,
                 "all" if row["labels"] == "null" else f"{int(row['labels']):,}",
                 row["way"],
