@@ -79,11 +79,12 @@ def _deviation(paper: "Paper") -> str:
 
 
 def _to_decide(paper: "Paper") -> str:
-    """Describe the seeds that the undecided methods of an experiment still need: ``4 more seeds, 1.2 h``."""
+    """Describe the seeds that the undecided methods or claims of an experiment still need: ``4 more seeds, 1.2 h``."""
     if not paper.open:
         return ""
-    if not paper.asked:  # the number of seeds that would decide a claim is not estimated
-        return "more seeds"
+    others = {claim.claim.over for claim in paper.claims if claim.word == "undecided"} - {"seed"}
+    if not paper.asked and others:
+        return f"more values of {', '.join(sorted(others))}"
     if not paper.more_seeds:
         return "more than a thousand seeds"
     return f"{_seeds(paper.more_seeds)}, {paper.hours_to_decide:.1f} h"

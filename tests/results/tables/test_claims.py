@@ -45,6 +45,17 @@ def test_the_whole_interval_decides(by: float, word: str) -> None:
     assert judge(_runs(), _claim(by), METRIC).word == word  # .05 +- .045
 
 
+def test_missing_seeds_are_the_fewest_whose_interval_excludes_the_bound() -> None:
+    by_seed = np.mean([*GAINS.values()], axis=0)
+    found, margin = judge(_runs(), _claim(0.03), METRIC).more_seeds, by_seed.mean() - 0.03
+    assert found is not None
+    halves = [stats.t.ppf(0.975, n - 1) * by_seed.std(ddof=1) / np.sqrt(n) for n in (3 + found - 1, 3 + found)]
+    assert halves[1] < margin <= halves[0]
+    assert judge(_runs().query("seed < 2"), _claim(0.03), METRIC).more_seeds == 1  # three make an interval
+    assert judge(_runs(), _claim(), METRIC).more_seeds is None  # decided
+    assert judge(_runs(), _claim(over="data"), METRIC).more_seeds is None  # seeds are not its unit
+
+
 def test_of_errors_less_is_better() -> None:
     found = judge(_runs("test/mse"), _claim(), "test/mse")
     assert (found.differences < 0).all()

@@ -11,7 +11,8 @@ import numpy as np
 
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.names import format_difference, less_is_better
-from tl_lab.results.tables.statistics import both_of, half_width
+from tl_lab.results.tables.statistics import FEWEST_SEEDS, both_of, half_width
+from tl_lab.results.tables.verdicts import seeds_to_decide
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,6 +98,16 @@ class Judged:
         if self.mean - self.half > self.claim.by:
             return "yes"
         return "no" if self.mean + self.half < self.claim.by else "undecided"
+
+    @property
+    def more_seeds(self) -> int | None:
+        """Expected number of further seeds that decide the claim; None if it is unknown, or if it is decided."""
+        if self.word != "undecided" or self.claim.over != "seed":
+            return None
+        n = len(self.differences)
+        if n < FEWEST_SEEDS:
+            return FEWEST_SEEDS - n
+        return seeds_to_decide(float(self.differences.std(ddof=1)), n, abs(self.mean - self.claim.by))
 
     def row(self, metric: str) -> list[str]:
         """Format the claim, its difference, the number of values and the verdict as text."""

@@ -132,13 +132,19 @@ class Paper:
 
     @property
     def more_seeds(self) -> int | None:
-        """Expected number of further seeds that decide all methods; 0 if all are decided, None if unknown."""
-        if self.runs is None or not self.asked or self.status == "partly run":
+        """Expected number of further seeds that decide all methods, or without a published one all claims.
+
+        It is 0 if all are decided, and None if it is unknown.
+        """
+        if self.runs is None or self.status == "partly run":
             return None
-        asked = [self.decisions[method] for method in self.asked]
-        needed = [0 if verdict.decided else verdict.more_seeds for verdict in asked]
+        if self.asked:
+            asked = [self.decisions[method] for method in self.asked]
+            needed = [0 if verdict.decided else verdict.more_seeds for verdict in asked]
+        else:
+            needed = [claim.more_seeds if claim.word == "undecided" else 0 for claim in self.claims]
         known = [number for number in needed if number is not None]
-        return max(known) if len(known) == len(needed) else None
+        return max(known, default=None) if len(known) == len(needed) else None
 
     @property
     def hours_to_decide(self) -> float | None:

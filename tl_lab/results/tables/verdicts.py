@@ -11,7 +11,7 @@ import numpy as np
 
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
 
-__all__ = ["Verdict", "decide", "difference_half_width"]
+__all__ = ["Verdict", "decide", "difference_half_width", "seeds_to_decide"]
 
 _MOST_SEEDS = 1000
 """Largest total number of seeds that is considered."""
@@ -69,10 +69,24 @@ def decide(values: Sequence[float] | np.ndarray, published: float, tolerance: fl
         return Verdict("yes", half)
     if abs(difference) - half > tolerance + _ROUNDING:
         return Verdict("no, above" if difference > 0 else "no, below", half)
-    margin = abs(abs(difference) - tolerance)
+    return Verdict("undecided", half, seeds_to_decide(spread, n, abs(abs(difference) - tolerance), error))
+
+
+def seeds_to_decide(spread: float, n: int, margin: float, error: float = 0.0) -> int | None:
+    """Estimate how many further seeds make the half-width of an interval smaller than a margin.
+
+    Args:
+        spread: standard deviation over seeds, ddof 1, >= 0.
+        n: number of seeds so far.
+        margin: distance of the mean from the nearest bound, >= 0; both are assumed to stay as they are.
+        error: standard error of the published number, >= 0.
+
+    Returns:
+        Number of further seeds; None if a thousand in all would not suffice.
+    """
     totals = np.arange(n + 1, _MOST_SEEDS + 1)
     enough = totals[difference_half_width(spread, totals, error) < margin]
-    return Verdict("undecided", half, int(enough[0]) - n if len(enough) else None)
+    return int(enough[0]) - n if len(enough) else None
 
 
 def difference_half_width(
