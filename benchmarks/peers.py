@@ -1,19 +1,29 @@
-"""A DANN step of other libraries beside this project's: the same networks and batch size, in processes in turn.
+"""A DANN step of other libraries beside this project's: the same networks, batch and optimizer, in processes in turn.
 
     uv venv <env> && uv pip install --python <env>/bin/python pytorch-adapt skada skorch "setuptools<81"
     uv run python benchmarks/peers.py <env>/bin/python
 
 The other libraries live in an environment of their own, whose interpreter is the argument. Each process makes its
 networks and reports the CPU time of a step, one thread. By hand and pytorch-adapt see one batch again and again; skada
-and this project train an epoch, their own way of serving data included. Writes docs/results/peers.json.
+and this project train an epoch, their own way of serving data included. Every side runs as its users run it; this
+project then keeps freed memory for the next tensor and orders the weights of convolutions by ``channels_last``. To
+show which of these makes a difference, it is also measured with each of them switched off, and the loop by hand with
+each of them switched on. Writes docs/results/peers.json.
 """
 
 import argparse
+import functools
 import json
 import statistics
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
+from typing import Any
+
+import torch
+
+COMPARED = ("by hand", "pytorch-adapt")
 
 _COMMON = """
 import json, time, torch
@@ -82,15 +92,45 @@ print(json.dumps({"ms": 1000 * (time.process_time() - began) / STEPS, "version":
 FRAME = """
 import json, logging, sys, warnings
 sys.path.insert(0, {folder!r}); warnings.filterwarnings("ignore"); logging.disable(logging.WARNING)
-import torch; torch.set_num_threads(1)
+import functools, torch; torch.set_num_threads(1)
 from step_overhead import build, through_the_frame
-import tl_lab
-data, strategy = build({steps} + 10, 64)
+from tl_lab.domain_adaptation.dann import DANN
+from tl_lab.run.allocator import keep_freed_memory
+if {kept}: assert keep_freed_memory()
+data, strategy = build(DANN(), {steps} + 10, 64, functools.partial(torch.optim.Adam, lr=1e-3))
+if {channels_last}: strategy.network.to(memory_format=torch.channels_last)
 print(json.dumps({{"ms": 1000 * through_the_frame(data, strategy) / ({steps} + 10), "version": torch.__version__}}))
+"""
+KEPT = """
+import sys; sys.path.insert(0, {root!r})
+from tl_lab.run.allocator import keep_freed_memory
+assert keep_freed_memory()
+"""
+LAST = """
+for part in (G, C, D): part.to(memory_format=torch.channels_last)
+x, t = (images.contiguous(memory_format=torch.channels_last) for images in (x, t))
 """
 
 
-def measured(python: str, code: str) -> dict[str, object]:
+def sides(peer: str, steps: int) -> dict[str, tuple[str, str]]:
+    """Map each side to the interpreter and the code of its process."""
+    folder = Path(__file__).resolve().parent
+    common, kept = _COMMON.format(steps=steps), KEPT.format(root=str(folder.parent))
+    frame = functools.partial(FRAME.format, steps=steps, folder=str(folder))
+    return {
+        "tl_lab": (sys.executable, frame(kept=True, channels_last=True)),
+        "tl_lab, freed memory returned": (sys.executable, frame(kept=False, channels_last=True)),
+        "tl_lab, channels_last off": (sys.executable, frame(kept=True, channels_last=False)),
+        "tl_lab, both off": (sys.executable, frame(kept=False, channels_last=False)),
+        "by hand": (sys.executable, common + SIDES["by hand"]),
+        "by hand, freed memory kept": (sys.executable, kept + common + SIDES["by hand"]),
+        "by hand, channels_last": (sys.executable, common + LAST + SIDES["by hand"]),
+        "pytorch-adapt": (peer, common + SIDES["pytorch-adapt"]),
+        "skada": (peer, common + SIDES["skada"]),
+    }
+
+
+def measured(python: str, code: str) -> dict[str, Any]:
     """Run code in a process of its own; what it reports, or the last line of its error."""
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -99,38 +139,45 @@ def measured(python: str, code: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and store."""
     from tl_lab.results.folder.files import write_json
 
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("python", help="interpreter of the environment with the other library")
+    options.add_argument("python", help="interpreter of the environment with the other libraries")
     options.add_argument("--steps", type=int, default=100)
-    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--repeats", type=int, default=7)
     given = options.parse_args()
-    folder = str(Path(__file__).resolve().parent)
-    runs: dict[str, list[dict[str, object]]] = {name: [] for name in ("tl_lab", *SIDES)}
+    codes = sides(given.python, given.steps)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in codes}
     for _ in range(given.repeats):
-        for name, code in SIDES.items():
-            python = sys.executable if name == "by hand" else given.python
-            runs[name].append(measured(python, _COMMON.format(steps=given.steps) + code))
-        runs["tl_lab"].append(measured(sys.executable, FRAME.format(steps=given.steps, folder=folder)))
-    hand = [float(run["ms"]) for run in runs["by hand"]]  # type: ignore[arg-type]
-    result: dict[str, object] = {"steps": given.steps, "repeats": given.repeats}
-    for name, found in runs.items():
-        if "error" in found[0]:
-            result[name] = found[0]
-        else:
-            times = [float(run["ms"]) for run in found]  # type: ignore[arg-type]
-            ratios = [a / b for a, b in zip(times, hand, strict=True)]
-            result[name] = {
-                "ms": statistics.median(times),
-                "ratio_median": statistics.median(ratios),
-                "ratio_min": min(ratios),
-                "ratio_max": max(ratios),
-                "version": found[0]["version"],
+        for name, (python, code) in codes.items():
+            runs[name].append(measured(python, code))
+            print(name, runs[name][-1], flush=True)
+    if failed := {name: found["error"] for name, of in runs.items() for found in of if "error" in found}:
+        raise SystemExit(f"nothing stored: {failed}")
+    times = {name: [float(found["ms"]) for found in of] for name, of in runs.items()}
+    result: dict[str, Any] = {
+        "steps": given.steps,
+        "repeats": given.repeats,
+        "torch": torch.__version__.split("+")[0],
+        "date": date.today().isoformat(),
+        "sides": {
+            name: {
+                "version": of[0]["version"],
+                "ms": times[name],
+                **{f"ratio to {of_whom}": ratios(times[name], times[of_whom]) for of_whom in COMPARED},
             }
-        print(name, result[name])
-    write_json(Path(folder).parent / "docs" / "results" / "peers.json", result)
+            for name, of in runs.items()
+        },
+    }
+    for name, side in result["sides"].items():
+        print(name, {key: statistics.median(value) for key, value in side.items() if isinstance(value, list)})
+    write_json(Path(__file__).resolve().parent.parent / "docs" / "results" / "peers.json", result)
+
+
+def ratios(times: list[float], others: list[float]) -> list[float]:
+    """Divide the times of each repetition."""
+    return [a / b for a, b in zip(times, others, strict=True)]
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ import argparse
 import functools
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from quiet import Stopwatch, quiet_trainer
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from tl_lab.backbones.lenet import LeNet
 from tl_lab.data.request import Request
@@ -30,8 +32,15 @@ from tl_lab.results.folder.files import write_json
 from tl_lab.strategies.from_scratch import FromScratch
 from tl_lab.training.schedules import InverseDecay
 
+SGD = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9)
 
-def build(adaptation: DomainAdaptation, steps: int, batch_size: int) -> tuple[PrintedToHandwritten, FromScratch]:
+
+def build(
+    adaptation: DomainAdaptation,
+    steps: int,
+    batch_size: int,
+    optimizer: Callable[..., Optimizer] = SGD,
+) -> tuple[PrintedToHandwritten, FromScratch]:
     """Build data and strategy as a run would."""
     data = PrintedToHandwritten(batch_size=batch_size, batches_per_epoch=steps)
     data.load(Request(adapts=True))
@@ -41,7 +50,7 @@ def build(adaptation: DomainAdaptation, steps: int, batch_size: int) -> tuple[Pr
         backbone=backbone,
         adaptation=adaptation,
         problem=SingleLabel([str(c) for c in range(10)]),
-        optimizer=functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9),
+        optimizer=optimizer,
         scheduler=InverseDecay(),
         layers=LayerPolicy(),
         head={"hidden": [100, 100]},

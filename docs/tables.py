@@ -14,7 +14,7 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ from tl_lab.results.names import format_difference, format_metric
 from tl_lab.results.report.markdown import crossed_sections
 from tl_lab.results.tables.claims import Claim, Judged
 from tl_lab.results.tables.papers import Paper, papers
-from tl_lab.results.tables.reproduction import Crossed, named_methods, verdicts_by_task
-from tl_lab.results.tables.statistics import both_of, half_width, paired_t
+from tl_lab.results.tables.reproduction import Crossed, named_methods, verdicts, verdicts_by_task
+from tl_lab.results.tables.statistics import FEWEST_SEEDS, both_of, half_width, paired_t
 from tl_lab.training.seen_replayed import STORED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,7 +154,7 @@ def benchmarks_table() -> str:
     same = all(abs(cache["cached_test"][name] - cache["plain_test"][name]) < 1e-6 for name in cache["cached_test"])
     tested = (format_metric(name, cache[side][name]) for name in ["test/acc"] for side in ("cached_test", "plain_test"))
     accuracy = " % and ".join(tested) + " %"
-    epoch, peers = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("digit_pair_epoch", "peers"))
+    epoch = json.loads((RESULTS / "digit_pair_epoch.json").read_text())
     epochs = [
         f"| an epoch of MNIST -> MNIST-M, item by item / here, PyTorch on {one['threads']} "
         f"thread{'s' if one['threads'] > 1 else ''} of 2 cores | {one['wall_ratio_median']:.2f} "
@@ -164,19 +164,6 @@ def benchmarks_table() -> str:
         "2 workers each |"
         for one in epoch.values()
     ]
-    others = [
-        f"| a DANN step, {name} {side['version']} / by hand | "
-        f"{side['ratio_median']:.2f} ({side['ratio_min']:.2f} to {side['ratio_max']:.2f}) | CPU time, "
-        f"{peers['repeats']} x {peers['steps']} steps in processes in turn, {side['ms']:.0f} ms |"
-        for name, side in peers.items()
-        if isinstance(side, dict) and "ms" in side and name not in ("tl_lab", "by hand")
-    ]
-    own = peers["tl_lab"]
-    others.append(
-        f"| a DANN step, this project / by hand | {own['ratio_median']:.2f} ({own['ratio_min']:.2f} to "
-        f"{own['ratio_max']:.2f}) | the same, {own['ms']:.0f} ms; in normal use, freed memory is kept for the "
-        "next tensor of that size (`kept_memory.py`), which explains this |"
-    )
     return "\n".join(
         [
             "| measured | ratio | how |",
@@ -190,9 +177,27 @@ def benchmarks_table() -> str:
             f"{cache['plain_s']:.0f} s and {cache['cached_s']:.0f} s, test accuracy {accuracy}"
             f"{' (every test score equal to six digits)' if same else ''}; `{cache['overrides']}` |",
             *epochs,
-            *others,
         ]
     )
+
+
+def peers_table() -> str:
+    """Compare a DANN step of this project, by hand and of other libraries, each as it is used."""
+    found = json.loads((RESULTS / "peers.json").read_text())
+    whom = ("by hand", "pytorch-adapt")
+    lines = [f"| a DANN step | CPU time, ms | {' | '.join(f'ratio to {name}' for name in whom)} |", "|---" * 4 + "|"]
+    for name, side in found["sides"].items():
+        label = name.replace("tl_lab", "this project")
+        if not name.startswith(("tl_lab", "by hand")):
+            label += f" {side['version']}"
+        ratios = [
+            "1" if name == other else f"{statistics.median(of):.2f} ({min(of):.2f} to {max(of):.2f})"
+            for other in whom
+            for of in [side[f"ratio to {other}"]]
+        ]
+        lines.append(f"| {label} | {statistics.median(side['ms']):.0f} | {' | '.join(ratios)} |")
+    how = f"LeNet, 64 + 64 images, Adam, one thread, {found['repeats']} x {found['steps']} steps in processes in turn"
+    return "\n".join([*lines, "", f"{how}; PyTorch {found['torch']}, {found['date']}."])
 
 
 def _phases_rows() -> list[str]:
@@ -910,6 +915,33 @@ def decided_table() -> str:
     return "\n".join([*lines, f"| all | {' | '.join(map(str, totals))} |"])
 
 
+def spread_of_naive_table() -> str:
+    """Show how far the seeds of plain fine-tuning lie apart, which decides how many of them a verdict needs."""
+    head = ["experiment", "seeds", "smallest to largest", "standard deviation", "measured", "published", "difference"]
+    lines = [f"| {' | '.join([*head, 'tolerance'])} |", "|---" * (len(head) + 1) + "|"]
+    for paper, _, table in _reproductions():
+        expected = paper.expected
+        if "naive" not in expected.published or paper.runs is None or not paper.same_recipe:
+            continue
+        runs = paper.runs[paper.runs[f"override.{expected.methods}"] == "naive"]
+        scores, metric = runs.groupby("seed")[expected.metric].mean().to_numpy(), expected.metric
+        if len(scores) < FEWEST_SEEDS:
+            continue
+        verdict, published = verdicts(table, expected)["naive"], expected.of("naive", None)
+        cells = [
+            f"`{paper.name}`",
+            str(len(scores)),
+            f"{format_metric(metric, scores.min())} to {format_metric(metric, scores.max())}",
+            format_metric(metric, scores.std(ddof=1)),
+            format_metric(metric, scores.mean(), half_width(scores)),
+            format_metric(metric, published),
+            format_difference(metric, scores.mean() - published, verdict.half),
+            format_metric(metric, expected.tolerance),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def tasks_table_of_paper(name: str = "dann/amazon_reviews") -> str:
     """Compare each task of an experiment with its own published number."""
     paper, table = next((paper, table) for paper, _, table in _reproductions() if paper.name == name)
@@ -1293,6 +1325,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "reproductions": reproductions_table,
     "unverified": unverified_table,
     "decided": decided_table,
+    "peers": peers_table,
+    "spread_of_naive": spread_of_naive_table,
     "amazon_pairs": tasks_table_of_paper,
     "strengths": strengths_table,
     "trade_off": trade_off_table,
