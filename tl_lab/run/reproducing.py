@@ -28,8 +28,10 @@ _CIRCUMSTANCES = {
     "data_hash": "data",
     "git_commit": "code",
     "device": "device",
+    "machine": "machine",
     "threads": "threads",
 }
+_RECORDED_LATER = {"machine"}  # keys that older records lack
 
 
 @dataclass
@@ -177,7 +179,7 @@ def _circumstances(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
     lines = [
         f"{words}: {before.get(key)} and {after.get(key)}"
         for key, words in _CIRCUMSTANCES.items()
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and (key in before or key not in _RECORDED_LATER)
     ]
     old, new = (content.get("versions") or {} for content in (before, after))
     lines += [

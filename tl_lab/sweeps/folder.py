@@ -13,12 +13,10 @@ from typing import IO, Any
 from tl_lab.config import compose, config_hash
 from tl_lab.config.stored import read_yaml
 from tl_lab.errors import UserError
-from tl_lab.results.folder.files import RESULTS, read_results, write_json
+from tl_lab.results.folder.files import RESULTS, SWEEP, read_results, write_json
 
-__all__ = ["SWEEP", "Earlier", "check_unchanged", "claim", "earlier_runs", "last_sweep", "pick", "runs_of"]
+__all__ = ["Earlier", "check_unchanged", "claim", "earlier_runs", "last_sweep", "pick", "runs_of"]
 
-SWEEP = "sweep.json"
-"""Start time and command of the sweep."""
 _LOCK = ".lock"
 _NOT_OF_THE_COMMAND = ("sweep.resume=", "changed_data=", "hydra.sweep.dir=", "hydra.launcher.", "hydra/launcher=")
 _NEVER_ENTERED = {"checkpoints", "figures", "wandb", ".hydra"}

@@ -1,6 +1,7 @@
 """Only complete runs of the experiment itself are stored."""
 
 import functools
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from tl_lab.results.tables.papers import (
     asked,
     expected_by,
     keep,
-    machine,
     paper_of,
     papers,
     stored,
@@ -40,7 +40,8 @@ def _run(folder, overrides, acc=0.5, **facts):
             "schema": 1, "status": "completed", "error": None, "metrics": {"test/target/acc": acc}, "seed": 0,
             "duration_s": 61.23, "parameters": {}, "versions": {"torch": "2.15.0+cpu"}, "git_commit": "abc",
             "device": "cpu", "config_hash": "c", "data_hash": "d", "name": "n", "tested_checkpoint": "last",
-            "oracle": False, "threads": 1, "choices": {"experiment": EXPERIMENT}, "protocol": {"protocol": "inductive"},
+            "oracle": False, "threads": 1, "machine": "two cores", "choices": {"experiment": EXPERIMENT},
+            "protocol": {"protocol": "inductive"},
         }
         | facts,
     )  # fmt: skip
@@ -57,6 +58,20 @@ def test_one_row_per_run(tmp_path):
     assert set(table["torch"]) == {"2.15.0"}
     assert set(table["duration_s"]) == {61.2}
     assert set(table["data_protocol"]) == {"inductive"}
+
+
+def test_a_row_names_the_machine_and_the_command_of_its_run(tmp_path):
+    _run(tmp_path / "0", ["domain_adaptation=none", "seed=0"])
+    _run(tmp_path / "older" / "0", ["domain_adaptation=none", "seed=1"], seed=1)
+    older = json.loads((tmp_path / "older" / "0" / "results.json").read_text())
+    del older["machine"]  # as an earlier version wrote it
+    write_json(tmp_path / "older" / "0" / "results.json", older)
+    words = [f"experiment={EXPERIMENT}", "seed=0,1", "hydra.sweep.dir=/somewhere", "sweep.resume=true"]
+    write_json(tmp_path / "sweep.json", {"overrides": words})
+    table = stored(EXPERIMENT, [str(tmp_path)]).set_index("seed")
+    assert table.loc[0, "command"] == f"python train.py -m experiment={EXPERIMENT} seed=0,1"
+    assert table.loc[0, "machine"] == "two cores"
+    assert table.loc[1, ["command", "machine"]].tolist() == ["", ""]  # this machine may be another one
 
 
 @pytest.mark.parametrize(
@@ -248,7 +263,7 @@ def test_an_experiment_is_run_compared_and_kept(tmp_path, monkeypatch, capsys):
     assert "sweep.resume=true" in commands[0]
     kept = pd.read_csv(tmp_path / "kept" / f"{EXPERIMENT}.csv")
     assert set(kept["command"]) == {f"python train.py experiment={EXPERIMENT}"}
-    assert set(kept["machine"]) == {machine()}
+    assert set(kept["machine"]) == {"two cores"}
     assert kept["git_commit"].tolist() == ["abc", "abc"]
     with pytest.raises(UserError, match="did you mean 'mnist_usps'"):
         expected_by("mnist_upsp")

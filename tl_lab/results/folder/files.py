@@ -20,6 +20,8 @@ from tl_lab.texts import printable
 
 __all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "remove_leftovers", "replacing", "write_json", "write_text"]
 
+SWEEP = "sweep.json"
+"""Start time and command of a sweep."""
 RESULTS = "results.json"
 _LEFTOVER = re.compile(r"\..+\.(?P<process>\d+)-(?P<machine>[0-9a-f]{8})?[0-9a-f]{8}(\.\w+)?")
 _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]

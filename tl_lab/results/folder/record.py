@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import platform
 import subprocess
 import time
@@ -14,7 +15,7 @@ from typing import Any
 from tl_lab.errors import UserError, root_cause
 from tl_lab.results.folder.files import RESULTS, SCHEMA, read_results, write_json
 
-__all__ = ["Record", "git_commit"]
+__all__ = ["Record", "git_commit", "machine"]
 
 _OF_THE_CONFIGURATION = (
     "schema", "name", "seed", "threads", "config_hash", "comparison_key", "choices", "config_dirs",
@@ -44,8 +45,9 @@ class Record:
         return self.content.get("status") == "completed"
 
     def start(self, **facts: Any) -> None:
-        """Record the start of the run, with versions and git commit."""
-        self.update(status="running", error=None, versions=dict(_versions()), git_commit=git_commit(), **facts)
+        """Record the start of the run, with versions, git commit and machine."""
+        code = {"versions": dict(_versions()), "git_commit": git_commit()}
+        self.update(status="running", error=None, **code, machine=machine(), **facts)
 
     def restart(self) -> None:
         """Discard what was recorded during training, because training starts again."""
@@ -104,3 +106,14 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return commit.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+
+
+@functools.cache
+def machine() -> str:
+    """Return this machine's processor and its number of cores."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"

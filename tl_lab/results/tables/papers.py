@@ -5,8 +5,9 @@ run. The tables of README.md and docs/reproductions.md are generated from these 
 """
 
 import io
+import json
 import os
-import platform
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from omegaconf import OmegaConf
 
 from tl_lab.config import choices, compose, conf_dir, describe
 from tl_lab.errors import UserError, nearest
-from tl_lab.results.folder.files import read_results, write_text
+from tl_lab.results.folder.files import SWEEP, read_results, write_text
 from tl_lab.results.names import leads, split_name
 from tl_lab.results.tables.claims import Judged, judge
 from tl_lab.results.tables.collecting import collect
@@ -28,9 +29,9 @@ from tl_lab.results.tables.verdicts import Verdict
 __all__ = [
     "Paper",
     "asked",
+    "command_of",
     "expected_by",
     "keep",
-    "machine",
     "paper_of",
     "papers",
     "place_of",
@@ -254,7 +255,7 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
     Args:
         experiment: name of the experiment.
         folders: folders of its sweeps.
-        command: command that ran them on this machine; empty if unknown.
+        command: command that ran them; empty: the one that their sweep recorded.
 
     Returns:
         One row per run: method, task, seed, main test metrics, the published metric, duration in seconds, and details
@@ -292,10 +293,21 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
             | {"date": run["written"][:10], "git_commit": run["git_commit"], "device": run["device"]}
             | {"threads": results["threads"], "torch": results["versions"]["torch"].split("+")[0]}
             | {"data_protocol": _protocol(results["protocol"]), "config_hash": run["config_hash"]}
-            | {"machine": machine() if command else "", "command": command}
+            | {"machine": results.get("machine", ""), "command": command or command_of(root / run["folder"])}
             | {"learned": run["parameters_trainable"]}
         )
     return _ordered(pd.DataFrame(rows))
+
+
+def command_of(run: Path) -> str:
+    """Return the command of the sweep that a run belongs to, without where it was written; empty if unknown."""
+    outside = ("hydra.", "hydra/", "sweep.", "changed_data=")
+    try:
+        words = json.loads((run.parent / SWEEP).read_text(encoding="utf-8"))["overrides"]
+        kept = [word for word in words if not word.startswith(outside)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # absent, or not as sweeps write it
+        return ""
+    return shlex.join(["python", "train.py", "-m", *kept])
 
 
 def _chosen(run: Any, key: str, results: Mapping[str, Any]) -> Any:
@@ -348,16 +360,6 @@ def keep(experiment: str, table: pd.DataFrame, add: bool = False) -> Path:
         )
     table = with_earlier(table, place) if add else table
     return write_text(place, table.to_csv(index=False, lineterminator="\n"))
-
-
-def machine() -> str:
-    """Return this machine's processor and its number of cores."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
