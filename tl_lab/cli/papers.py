@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_lab.errors import UserError
+from tl_lab.texts import counted
 
 if TYPE_CHECKING:
     from tl_lab.results.tables.papers import Paper
@@ -86,11 +87,7 @@ def _to_decide(paper: "Paper") -> str:
         return "more seeds"
     if not paper.more_seeds:
         return "more than a thousand seeds"
-    return f"{_seeds(paper.more_seeds)}, {paper.hours_to_decide:.1f} h"
-
-
-def _seeds(number: int) -> str:
-    return f"{number} more seed{'' if number == 1 else 's'}"
+    return f"{counted(paper.more_seeds, 'more seed')}, {paper.hours_to_decide:.1f} h"
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -172,4 +169,4 @@ def _store(options: argparse.Namespace) -> None:
     from tl_lab.results.tables.papers import keep, stored
 
     table = stored(options.experiment, options.folders)
-    print(f"{len(table)} runs stored in {keep(options.experiment, table, options.add)}")
+    print(f"{counted(len(table), 'run')} stored in {keep(options.experiment, table, options.add)}")

@@ -23,6 +23,7 @@ from tl_lab.run.lengthening import lengthened_fact
 from tl_lab.run.plan import Plan
 from tl_lab.run.weights import describe_weights, weights_hash
 from tl_lab.strategies.base import Strategy
+from tl_lab.texts import counted
 from tl_lab.training.replay import describe
 from tl_lab.watching.validators.reverse import ReverseValidation
 
@@ -112,7 +113,7 @@ def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any], tra
         "layers": parts.strategy.describe_layers(),
         **({"adapter": _adapter_line(parts.strategy, facts["adapter"])} if adapter.changes_backbone else {}),
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
-        "device": f"{facts['device']}, {plan.threads} thread{'s' if plan.threads != 1 else ''}",
+        "device": f"{facts['device']}, {counted(plan.threads, 'thread')}",
         **({"updates": describe(parts.strategy, trainer)} if trainer.strategy.root_device.type == "cuda" else {}),
         **({"length": f"{plan.max_updates:,} updates, {trainer.max_epochs} epochs"} if plan.max_updates else {}),
         **({"rate": f"{plan.found_rate:g}, chosen by a range test"} if plan.found_rate else {}),
