@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tl_lab.cli.terminal import print_columns
 from tl_lab.errors import UserError
 from tl_lab.texts import counted
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_TITLES = ("experiment", "status", "within tolerance", "to decide", "run on", "what it is")
 _AT_ONCE = 5
 """Number of seeds that ``--until decided`` adds at a time, because an estimate from few seeds may be far too large."""
 
@@ -57,8 +59,7 @@ def _list(options: argparse.Namespace) -> None:
         for paper in sorted(papers(), key=cheapest_first)
     ]
     if not sys.stdout.isatty():
-        for row in rows:
-            print("\t".join(row))
+        print_columns(_TITLES, rows)
         return
     from rich import box
     from rich.console import Console
@@ -67,7 +68,7 @@ def _list(options: argparse.Namespace) -> None:
 
     colours = {"reproduced": "green", "as expected": "green", "not reproduced": "red", "not as expected": "red"}
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for name in ("experiment", "status", "within tolerance", "to decide", "run on", "what it is"):
+    for name in _TITLES:
         table.add_column(name)
     for name, status, *rest in rows:
         table.add_row(Text(name, "bold"), Text(status, colours.get(status, "")), *map(Text, rest))
