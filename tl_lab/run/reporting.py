@@ -188,7 +188,7 @@ def _time_line(content: Mapping[str, Any], waiting: Waiting | None) -> str:
 def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:
     """Suggest next steps, as commands that can be copied."""
     outside = [word for one in given_folders() for word in ("--config-dir", str(one))]
-    hints = [("all choices", command("list", *outside))]
+    hints = [("methods and data", command("list", *outside))]
     if plan.data.kind.labels_new_samples:
         which = ["--task", "1"] if plan.data.option("scenario") == "task" else []
         what, example = _samples(plan)
