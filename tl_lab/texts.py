@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["listed", "no_formula", "one_line", "printable", "same_name"]
+__all__ = ["counted", "listed", "no_formula", "one_line", "printable", "same_name"]
 
 _CONTROLS = frozenset({"Cc", "Zl", "Zp"})
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?!(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|inf$|nan$)")
@@ -55,6 +55,17 @@ def listed(names: Iterable[str], limit: int = _FEW) -> str:
     every = list(names)
     more = len(every) - limit
     return ", ".join(every[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def counted(number: int, thing: str, plural: str | None = None) -> str:
+    """Write a number and what it counts: ``1 query``, ``1,200 queries``.
+
+    Args:
+        number: at least 0.
+        thing: the noun in the singular.
+        plural: of the noun; None if it only adds an s.
+    """
+    return f"{number:,} {thing if number == 1 else plural or f'{thing}s'}"
 
 
 def no_formula(text: str) -> str:

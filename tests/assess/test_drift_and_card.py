@@ -347,6 +347,7 @@ def test_the_card_begins_with_the_metadata_of_hubs(run, tmp_path, monkeypatch):
     assert "(Alpaydin and Kaynak, UCI): CC BY 4.0." in text
 
 
+@pytest.mark.filterwarnings("error:.*the terms of use")
 def test_every_choice_of_data_has_terms():
     """All but those that hold other data, whose terms are of these."""
     outer = {"episodes_of", "permuted_digits", "permuted_mnist", "rotated_mnist", "split_cifar10", "split_digits"}
@@ -358,18 +359,30 @@ def test_every_choice_of_data_has_terms():
     assert {name for terms in found.values() for name in terms} >= {"generated", "fonts", "own", "sst2", "adult"}
 
 
-def test_terms_that_are_not_stated_are_refused(tmp_path):
+def test_terms_that_are_not_stated_are_left_out_with_a_warning(tmp_path):
     file = tmp_path / "data" / "mine.yaml"
     file.parent.mkdir()
     file.write_text("# My data\n# Terms: mnist, ups\n_target_: mine.Mine\n")
-    with using([tmp_path]), pytest.raises(UserError, match="the terms of 'ups' are not stated; did you mean 'usps'"):
-        terms_of("mine")
+    with using([tmp_path]), pytest.warns(UserWarning, match="'ups' are not stated .* did you mean 'usps'"):
+        assert list(terms_of("mine")) == ["mnist"]
     file.write_text("# My data\n# Terms: My photographs: CC0\n_target_: mine.Mine\n")
     (file.parent / "damaged.yaml").write_text("_target_: [")  # another choice, which is not used
     (file.parent / "list.yaml").write_text("- 1\n")
     with using([tmp_path]):
         assert data_terms({"_target_": "mine.Mine"}) == {"mine": ("My photographs", "CC0")}
     assert data_terms({"_target_": "mine.Mine"}) == {}
+
+
+def test_a_mistake_in_the_terms_does_not_prevent_a_card(run, tmp_path, monkeypatch):
+    file = tmp_path / "data" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text("# My data\n# Terms: CC0\n_target_: mine.Mine\n")
+    config = read_stored(run)
+    config.data = {"_target_": "mine.Mine"}
+    monkeypatch.setattr(card_module, "read_stored", lambda folder: config)
+    with using([tmp_path]), pytest.warns(UserWarning, match="'CC0' are not stated and left out; give # Terms: <"):
+        (written, *_) = write_card(run, tmp_path)
+    assert "Data: their publishers set the terms." in written.read_text(encoding="utf-8")
 
 
 def test_data_within_data_have_their_terms():

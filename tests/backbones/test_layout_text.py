@@ -49,7 +49,7 @@ def test_pages_become_tensors(folder: Path, tmp_path: Path, monkeypatch: pytest.
     cut = type(spec)(spec.vocabulary, 2, spec.padding_id, spec.tokeniser)
     pages = Pages(PAGES)
     assert pages.load_all(cut)["first"].tolist() == [[0, 1, -1], [0, -1, -1]]
-    assert pages.notes == ["1 words are beyond the limit of 2 tokens"]
+    assert pages.notes == ["1 word beyond the limit of 2 tokens"]
 
 
 @pytest.mark.parametrize(

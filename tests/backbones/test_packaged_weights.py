@@ -76,7 +76,8 @@ def test_installed_weights_are_the_known_ones(name: str) -> None:
 def test_the_command_lists_every_entry(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("tl_lab.backbones.packaged.Packaged.folder", lambda self: None)
     main(["weights"])
-    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    titles, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert titles == ["weights", "state", "licence", "used by", "how to get them"]
     assert [row[0] for row in rows] == [*PACKAGED]
     assert {row[1] for row in rows} == {"missing"}
     assert all(row[4] == PACKAGED[row[0]].how_to_get() for row in rows)

@@ -180,7 +180,7 @@ def test_files_of_every_kind_give_the_same_vectors(file: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("the 1 2\nfilm 3\n", "line 2 .* has 1 numbers, not 2"),
+        ("the 1 2\nfilm 3\n", "line 2 .* has 1 number, not 2"),
         ("the 1 x\n", "line 1 .* not a word"),
         ("", "no vectors"),
     ],

@@ -397,7 +397,8 @@ def test_split(argv: list[str], flags: list[tuple[str, str | None]], overrides: 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     tl_lab_main(["list", "trainer", "--plain"])
-    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    titles, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert titles == ["group", "choice", "what it is"]
     assert {row[1] for row in rows} == {"cpu", "gpu", "ddp", "ddp_cpu", "fsdp"}
     assert all(row[0] == "trainer" and row[2] for row in rows)
     with pytest.raises(SystemExit):

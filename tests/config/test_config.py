@@ -154,7 +154,9 @@ def test_a_wrong_value_is_one_sentence(values: dict[str, Any], message: str) -> 
 
 def test_classes_that_do_not_exist() -> None:
     assert "did you mean 'Thing'?" in config.check({"part": {"_target_": f"{__name__}.Thin"}})[0]
-    assert "does not exist" in config.check({"part": {"_target_": "no_such_module.Thing"}})[0]
+    assert config.check({"part": {"_target_": "no_such_module.Thing"}}) == [
+        "part._target_: 'no_such_module.Thing' does not exist: there is no module 'no_such_module'"
+    ]
     assert "neither" in config.check({"part": {"_target_": f"{__name__}.GROUPS"}})[0]
 
 

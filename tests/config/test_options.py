@@ -80,7 +80,7 @@ def test_each_kind_of_option_accepts_only_its_values(kind: str) -> None:
         (options.ImageSize, "a list of 2 whole numbers of at least 1"),
         (options.Widths, "a list of whole numbers of at least 1"),
         (options.Count | None, "a whole number of at least 1 or null"),
-        (Annotated[Sequence[options.Positive], Len(1)], "a list of at least 1 numbers above 0"),
+        (Annotated[Sequence[options.Positive], Len(1)], "a list of one or more numbers above 0"),
         (Literal["a", "b"], '"a" or "b"'),
     ],
 )

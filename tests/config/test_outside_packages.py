@@ -16,7 +16,7 @@ from PIL import Image
 from program_starts import command
 
 from tl_lab.cli import arguments
-from tl_lab.config import catalogue, choices, compose
+from tl_lab.config import catalogue, check, choices, compose
 from tl_lab.config.trust import known_targets
 from tl_lab.data.scenarios.inner import inner_classes
 from tl_lab.errors import UserError
@@ -85,6 +85,24 @@ def test_folders_that_become_importable(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "my_lab" / "__init__.py").touch()
     with catalogue.using([tmp_path / "my_lab" / "conf"]):
         assert sys.path[-1] == str(tmp_path)
+
+
+def test_a_package_without_init_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    package = tmp_path / "lab_no_init"
+    (package / "conf").mkdir(parents=True)
+    (package / "own.py").write_text("class Own: ...\n")
+    node = {"part": {"_target_": "lab_no_init.own.Own"}}
+    with catalogue.using([package / "conf"]):
+        assert check(node) == [
+            f"part._target_: 'lab_no_init.own.Own' does not exist: the folder {str(package)!r} has no __init__.py; "
+            "create an empty one to make it a package"
+        ]
+    (package / "__init__.py").touch()
+    with catalogue.using([package / "conf"]):
+        assert check(node) == []
+        misspelt = {"part": {"_target_": "lab_no_init.on.Own"}}
+        assert check(misspelt) == ["part._target_: 'lab_no_init.on.Own' does not exist: 'lab_no_init' has no 'on'"]
 
 
 def _distribution(site: Path, entry_points: str) -> None:

@@ -141,7 +141,7 @@ def test_perfect_outputs_have_the_best_scores(made):
         (MultiLabel(["a", "b"]), torch.tensor([[0, 2]]), "other than 0 and 1"),
         (MultiLabel(["a", "b"]), torch.tensor([0, 1]), "give 2 per sample"),
         (Regression(["v"]), torch.tensor([[math.nan], [1.0]]), "1 of the 2 targets"),
-        (Regression(["v"]), torch.tensor([1.0]), "give 1 numbers per sample"),
+        (Regression(["v"]), torch.tensor([1.0]), "give 1 number per sample"),
     ],
 )
 def test_wrong_labels_are_refused_by_the_name_of_their_set(problem, y, message):

@@ -55,7 +55,7 @@ def test_a_finished_run_is_extended(finished) -> None:
     after = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert (weights["updates_done"], after["updates_done"]) == (2, 6)
     assert longer.results["status"] == "completed"
-    assert longer.results["protocol"]["lengthened"] == "configured for 1 epochs, extended to 3"
+    assert longer.results["protocol"]["lengthened"] == "configured for 1 epoch, extended to 3"
     (earlier,) = longer.results["lengthened"]
     assert (earlier["epochs"], earlier["metrics"]) == (1, before["metrics"])
     rows = pd.read_csv(finished.folder / "metrics.csv")

@@ -17,6 +17,7 @@ from tl_lab.errors import UserError
 from tl_lab.strategies.prompting.asking import begin, continued, scores_of
 from tl_lab.strategies.prompting.prompting import Prompting
 from tl_lab.strategies.prompting.prompts import orders_of, prompts_of, template_of
+from tl_lab.texts import counted
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -208,7 +209,7 @@ def test_demonstrations_that_do_not_fit_are_left_out(folder, tmp_path, capsys):
     assert prompt["shots"] < 6
     printed = " ".join(capsys.readouterr().out.split())
     assert (
-        f"{6 - prompt['shots']} demonstrations of 1 prompts were left out: the model reads at most 512 tokens"
+        f"Left out {counted(6 - prompt['shots'], 'demonstration')} of 1 prompt: the model reads at most 512 tokens"
         in printed
     )
 

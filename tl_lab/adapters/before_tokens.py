@@ -14,6 +14,7 @@ from tl_lab.backbones.base import Backbone
 from tl_lab.backbones.grouping import groups_of, regroup
 from tl_lab.errors import UserError
 from tl_lab.options import Count
+from tl_lab.texts import counted
 
 __all__ = ["BeforeTokens"]
 
@@ -98,7 +99,7 @@ class BeforeTokens(Adapter):
 
     def describe(self) -> str:
         """Describe the trained parameters."""
-        return f"{type(self).__name__} of {self.tokens} tokens"
+        return f"{type(self).__name__} of {counted(self.tokens, 'token')}"
 
     def write(self, backbone: Backbone, folder: Path, base: str) -> None:
         """Write the adapter in the library's own format.

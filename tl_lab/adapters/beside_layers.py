@@ -14,6 +14,7 @@ from tl_lab.adapters.targets import AUTO, adaptable, resolve
 from tl_lab.backbones.base import Backbone
 from tl_lab.backbones.grouping import groups_of, regroup
 from tl_lab.errors import UserError
+from tl_lab.texts import counted
 
 __all__ = ["BesideLayers", "peft_library", "root_of", "write_in_format_of_peft"]
 
@@ -85,7 +86,7 @@ class BesideLayers(Adapter):
     def describe(self) -> str:
         """Describe the trained parameters, and the number of layers."""
         skipped = f", without {self._left_out} that cannot be adapted" if self._left_out else ""
-        return f"{self.summary()} on {len(self._layers)} layers{skipped}"
+        return f"{self.summary()} on {counted(len(self._layers), 'layer')}{skipped}"
 
     @abstractmethod
     def summary(self) -> str:

@@ -8,6 +8,7 @@ from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult
 from tl_lab.assess.tuning import WAYS, too_few_classes, trained
 from tl_lab.assess.zero_shot import zero_shot
 from tl_lab.results.report.blocks import Cell, Table
+from tl_lab.texts import counted
 
 __all__ = ["assess", "negative"]
 
@@ -50,7 +51,8 @@ def assess(material: Material) -> PartResult | NotApplicable:
     each = [f"{name}: {_verdict(one)} ({one.points()})" for name, one in differences.items()]
     sentence = (
         f"With {labels:,} labels training from scratch reaches "
-        f"{measures['from scratch'].text(percent=True)}; against it {', '.join(each)}, over {options.seeds} seeds."
+        f"{measures['from scratch'].text(percent=True)}; against it {', '.join(each)}, "
+        f"over {counted(options.seeds, 'seed')}."
     )
     ways_shown = {name: one for name, one in shown.items() if " - " not in name}
     figure = {"Accuracy of each way over seeds, with 95 % intervals": bars(ways_shown, "accuracy", percent=True)}
@@ -63,7 +65,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         notes.append(f"Zero-shot is not applicable: {shot}.")
     if not subject.learned:
         notes.append(f"{subject.name} has no learned weights: it learned half of the classes first, then the others.")
-    table = Table(["way", "accuracy or difference (95 %)"], rows, 1, f"Over {options.seeds} seeds")
+    table = Table(["way", "accuracy or difference (95 %)"], rows, 1, f"Over {counted(options.seeds, 'seed')}")
     confidence: Confidence = "moderate" if options.seeds > 2 else "low"
     return PartResult(TITLE, sentence, confidence, measures, [table], figure, notes, {"seconds": seconds})
 

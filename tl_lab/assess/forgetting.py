@@ -13,6 +13,7 @@ from tl_lab.assess.tuning import Task, accuracy, fresh, halves, task_of, tune, w
 from tl_lab.data.base import DataModule
 from tl_lab.data.request import Request
 from tl_lab.results.report.blocks import Cell, Table
+from tl_lab.texts import counted
 
 __all__ = ["assess", "source_and_target"]
 
@@ -68,7 +69,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     figures = {
         "Accuracy before and after tuning, with 95 % intervals over seeds": bars(shown, "accuracy", percent=True)
     }
-    table = Table(["quantity", "value (95 %)"], rows, 1, f"Over {options.seeds} seeds")
+    table = Table(["quantity", "value (95 %)"], rows, 1, f"Over {counted(options.seeds, 'seed')}")
     sentence = _sentence(subject.name, tasks, options.pretraining, measures)
     notes = _notes(material, subject, tasks)
     return PartResult(TITLE, sentence, "moderate" if options.seeds > 2 else "low", measures, [table], figures, notes)

@@ -4,6 +4,7 @@ A file of the group ``data`` has a line ``# Terms: <what the data are>: <their t
 with the names of other choices or of :data:`SHARED`.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from tl_lab.config.catalogue import choices
-from tl_lab.errors import UserError, nearest
+from tl_lab.errors import nearest
 
 __all__ = ["SHARED", "data_terms", "terms_of"]
 
@@ -36,10 +37,9 @@ def terms_of(choice: str) -> dict[str, tuple[str, str]]:
         choice: of the group ``data``.
 
     Returns:
-        By name what the data are, and their terms as their publishers state them; empty if the file states none.
-
-    Raises:
-        UserError: a name is neither a choice of data with terms of its own nor one of :data:`SHARED`.
+        By name what the data are, and their terms as their publishers state them; empty if the file states none. A
+        name that is neither a choice of data with terms of its own nor one of :data:`SHARED` is left out with a
+        warning: a mistake in a comment must not prevent a model card.
     """
     files = choices("data")["data"]
     stated = _stated(files[choice])
@@ -53,8 +53,10 @@ def terms_of(choice: str) -> dict[str, tuple[str, str]]:
         elif name in files and ": " in _stated(files[name]):
             found |= terms_of(name)
         else:
-            known = nearest(name, [*SHARED, *files])
-            raise UserError(f"{files[choice]}: the terms of {name!r} are not stated; {known}")
+            close = nearest(name, [*SHARED, *files])
+            advice = close if close.startswith("did") else f"give {_MARK}<what the data are>: <their terms>"
+            message = f"{files[choice]}: the terms of use of {name!r} are not stated and left out; {advice}"
+            warnings.warn(message, stacklevel=2)
     return found
 
 

@@ -16,6 +16,7 @@ from tl_lab.data.inputs.tokens import TokenSpec
 from tl_lab.errors import UserError
 from tl_lab.functional.pooling import pooled
 from tl_lab.options import Count
+from tl_lab.texts import counted
 
 __all__ = ["StoredTable", "WordVectors", "read_vectors", "word_table"]
 
@@ -130,7 +131,9 @@ def read_vectors(path: Path) -> tuple[list[str], np.ndarray]:
                 continue  # files of word2vec and fastText begin with the numbers of words and dimensions
             width = len(rows[0]) if rows else len(parts) - 1
             if len(parts) <= width or width < 1:
-                raise UserError(f"backbone.weights: line {number} of {path} has {len(parts) - 1} numbers, not {width}")
+                raise UserError(
+                    f"backbone.weights: line {number} of {path} has {counted(len(parts) - 1, 'number')}, not {width}"
+                )
             try:
                 rows.append(np.array(parts[-width:], dtype=np.float32))
             except ValueError as error:

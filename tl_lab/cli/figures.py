@@ -12,6 +12,7 @@ from tl_lab.importing import import_heavy
 from tl_lab.sweeps.folder import runs_of
 from tl_lab.sweeps.jobs import OUTPUT, read_settled, redirect
 from tl_lab.sweeps.processes import Child, wait_for_any
+from tl_lab.texts import counted
 
 __all__ = ["add", "draw_missing"]
 
@@ -54,7 +55,7 @@ def draw_missing(folders: Sequence[Path]) -> int:
     if not runs:
         raise UserError(f"figures: there is no completed run below {', '.join(map(str, folders))}")
     missing = [run for run in runs if not (run / "figures").exists()]
-    print(f"{len(runs)} completed run{'s' if len(runs) != 1 else ''}, {len(missing)} without figures", flush=True)
+    print(f"{counted(len(runs), 'completed run')}, {len(missing)} without figures", flush=True)
     if missing:
         importlib.import_module("tl_lab.run.experiment")
     return sum(not _draw(run) for run in missing)

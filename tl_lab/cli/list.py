@@ -9,6 +9,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, NamedTuple
 
 from tl_lab import commands
+from tl_lab.cli.terminal import print_columns
 from tl_lab.config import choices, describe
 from tl_lab.config.class_attributes import class_attribute
 from tl_lab.config.nodes import read_node
@@ -63,7 +64,11 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("group", nargs="?", help="backbone, strategy, data, ...")
     parser.add_argument("choice", nargs="?", help="a choice of the group: show its options")
     parser.add_argument("--long", action="store_true", help="one line per choice with its description")
-    parser.add_argument("--plain", action="store_true", help="one line per choice, columns separated by tabs")
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="for other programs: a header, then one line per choice, columns separated by tabs",
+    )
     parser.set_defaults(command=_list)
 
 
@@ -72,9 +77,8 @@ def _list(options: argparse.Namespace) -> None:
     if options.choice is not None:
         _show_choice(options.group, options.choice, groups[options.group])
     elif options.plain:
-        for group, files in groups.items():
-            for name, file in files.items():
-                print("\t".join([group, name, describe(file)]))
+        rows = ((group, name, describe(file)) for group, files in groups.items() for name, file in files.items())
+        print_columns(("group", "choice", "what it is"), rows)
     elif options.group is not None:
         _show_group(options.group, groups[options.group], options.long)
     else:

@@ -33,7 +33,7 @@ def show(helps: Mapping[str, str]) -> None:
         "a comparison": commands.train("-m", "seed=0,1,2", "domain_adaptation=none,dann"),
         "your own images": commands.train("data=image_folder", "data.root=my_images"),
         "label new images": f"{commands.command('predict')} {run} new_images",
-        "all choices": commands.command("list"),
+        "methods and data": commands.command("list"),
     }
     shown = Table.grid(padding=(0, 2))
     shown.add_column(no_wrap=True)

@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tl_lab.cli.terminal import print_columns
 from tl_lab.errors import UserError
+from tl_lab.texts import counted
 
 if TYPE_CHECKING:
     from tl_lab.results.tables.papers import Paper
 
 __all__ = ["add"]
 
+_TITLES = ("experiment", "status", "within tolerance", "to decide", "run on", "what it is")
 _AT_ONCE = 5
 """Number of seeds that ``--until decided`` adds at a time, because an estimate from few seeds may be far too large."""
 
@@ -56,8 +59,7 @@ def _list(options: argparse.Namespace) -> None:
         for paper in sorted(papers(), key=cheapest_first)
     ]
     if not sys.stdout.isatty():
-        for row in rows:
-            print("\t".join(row))
+        print_columns(_TITLES, rows)
         return
     from rich import box
     from rich.console import Console
@@ -66,7 +68,7 @@ def _list(options: argparse.Namespace) -> None:
 
     colours = {"reproduced": "green", "as expected": "green", "not reproduced": "red", "not as expected": "red"}
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for name in ("experiment", "status", "within tolerance", "to decide", "run on", "what it is"):
+    for name in _TITLES:
         table.add_column(name)
     for name, status, *rest in rows:
         table.add_row(Text(name, "bold"), Text(status, colours.get(status, "")), *map(Text, rest))
@@ -87,11 +89,7 @@ def _to_decide(paper: "Paper") -> str:
         return f"more values of {', '.join(sorted(others))}"
     if not paper.more_seeds:
         return "more than a thousand seeds"
-    return f"{_seeds(paper.more_seeds)}, {paper.hours_to_decide:.1f} h"
-
-
-def _seeds(number: int) -> str:
-    return f"{number} more seed{'' if number == 1 else 's'}"
+    return f"{counted(paper.more_seeds, 'more seed')}, {paper.hours_to_decide:.1f} h"
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -173,4 +171,4 @@ def _store(options: argparse.Namespace) -> None:
     from tl_lab.results.tables.papers import keep, stored
 
     table = stored(options.experiment, options.folders)
-    print(f"{len(table)} runs stored in {keep(options.experiment, table, options.add)}")
+    print(f"{counted(len(table), 'run')} stored in {keep(options.experiment, table, options.add)}")

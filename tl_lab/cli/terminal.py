@@ -4,13 +4,13 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tl_lab.errors import UserError
 from tl_lab.texts import printable
 from tl_lab.warned import print_warnings_in_one_line
 
-__all__ = ["ends_with_its_reader", "prepare_terminal"]
+__all__ = ["ends_with_its_reader", "prepare_terminal", "print_columns"]
 
 
 @contextlib.contextmanager
@@ -46,3 +46,9 @@ def prepare_terminal(given: Sequence[str]) -> None:
             known = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
             advice = "rename the file or folder" if known else "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
             raise UserError(f"{what} {printable(text)!r} is not valid UTF-8 and cannot be stored with a run: {advice}")
+
+
+def print_columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table for other programs: columns separated by tabs, and their names in the first line."""
+    for row in (titles, *rows):
+        print("\t".join(row))

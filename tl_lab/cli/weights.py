@@ -3,7 +3,11 @@
 import argparse
 import sys
 
+from tl_lab.cli.terminal import print_columns
+
 __all__ = ["add"]
+
+_TITLES = ("weights", "state", "licence", "used by", "how to get them")
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,8 +26,7 @@ def _weights(options: argparse.Namespace) -> None:
         state = one.state()
         rows.append((name, state, one.licence, one.used_by or "-", "-" if state == "here" else one.how_to_get()))
     if not sys.stdout.isatty():
-        for row in rows:
-            print("\t".join(row))
+        print_columns(_TITLES, rows)
         return
     from rich import box
     from rich.console import Console
@@ -31,7 +34,7 @@ def _weights(options: argparse.Namespace) -> None:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for title in ("weights", "state", "licence", "used by", "how to get them"):
+    for title in _TITLES:
         table.add_column(title, overflow="fold")
     for name, state, *rest in rows:
         table.add_row(Text(name, "bold"), Text(state, "green" if state == "here" else "red"), *map(Text, rest))

@@ -191,7 +191,7 @@ def _describe_limited(hint: Any, plain: Any) -> str:
     least, most = (getattr(lengths.get(kind), name, None) for kind, name in _LENGTHS)
     if least is None:
         return _describe(plain) + _range(hint)
-    count = str(least) if least == most else f"at least {least}"
+    count = str(least) if least == most else "one or more" if least == 1 else f"at least {least}"
     return _describe(plain).replace("a list of ", f"a list of {count} ", 1)
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from tl_lab.config.catalogue import given_folders
 from tl_lab.config.trust import Trust
 from tl_lab.errors import UserError, nearest
 
@@ -101,7 +102,10 @@ def locate(path: str) -> Callable[..., Any]:
         except ModuleNotFoundError as error:
             missing = str(error.name)
             if here == missing or here.startswith(f"{missing}."):
-                raise UserError(f"{path!r} does not exist{_close(part, found)}") from error
+                where = ".".join(parts[:depth])
+                lacking = f"{where!r} has no {part!r}" if where else f"there is no module {part!r}"
+                hint = _close(part, found) or _no_package(parts) or f": {lacking}"
+                raise UserError(f"{path!r} does not exist{hint}") from error
             # the module exists, but another one that it imports is missing
             raise UserError(f"{path!r} cannot be imported: {here} needs {missing}, which is not installed") from error
         except Exception as error:  # importing a module may raise any exception
@@ -116,3 +120,14 @@ def _close(name: str, module: Any) -> str:
     public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"] if module else []
     hint = nearest(name, public) if public else ""
     return f"; {hint}" if hint.startswith("did") else ""  # a list of all names of a module does not help
+
+
+def _no_package(parts: Sequence[str]) -> str:
+    """Explain that a folder given with ``--config-dir`` is in a folder that lacks only ``__init__.py`` to be found."""
+    if len(parts) < 2:
+        return ""
+    for above in (above for folder in given_folders() for above in folder.parents if above.name == parts[0]):
+        module = above / parts[1]
+        if (module.is_dir() or module.with_suffix(".py").is_file()) and not (above / "__init__.py").is_file():
+            return f": the folder {str(above)!r} has no __init__.py; create an empty one to make it a package"
+    return ""

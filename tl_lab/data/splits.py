@@ -10,6 +10,7 @@ from torch import Tensor
 from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.randomness import derive_seed
+from tl_lab.texts import counted
 
 __all__ = [
     "check_labels",
@@ -51,8 +52,8 @@ def check_labels(y: Tensor, num_classes: int, origin: str) -> None:
     if bool(outside.any()):
         first = int(outside.nonzero()[0, 0])
         raise UserError(
-            f"{origin} contain {int(y[first])} (sample {first + 1}; {int(outside.sum()):,} labels are invalid): labels "
-            f"must be in 0..{num_classes - 1}"
+            f"{origin} contain {int(y[first])} (sample {first + 1}; "
+            f"{counted(int(outside.sum()), 'invalid label')}): labels must be in 0..{num_classes - 1}"
         )
 
 

@@ -13,6 +13,7 @@ from tl_lab.evaluation.regression import REGRESSION, RegressionMeter
 from tl_lab.functional.likelihoods import GAUSSIAN, Gaussian
 from tl_lab.problems.base import Criterion, Groups, Prediction, Problem, Targets, refuse_options_of_classifiers
 from tl_lab.problems.metrics import REGRESSION as STATED
+from tl_lab.texts import counted
 
 __all__ = ["Regression", "SquaredError"]
 
@@ -94,7 +95,7 @@ class Regression(Problem):
         if y.dim() != 2 or y.shape[1] != self.num_outputs or not y.is_floating_point():
             raise UserError(
                 f"the set {name!r} has targets of {y.dtype}, {tuple(y.shape)}: give "
-                f"{self.num_outputs} numbers per sample"
+                f"{counted(self.num_outputs, 'number')} per sample"
             )
         if bad := int((~y.isfinite()).any(1).sum()):
             raise UserError(f"{bad} of the {len(y)} targets of the set {name!r} are NaN or infinite")

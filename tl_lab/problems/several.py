@@ -11,6 +11,7 @@ from tl_lab.evaluation.meter import Meter
 from tl_lab.evaluation.several import TASK_MEAN, SeveralMeter
 from tl_lab.problems.base import Criterion, Groups, Prediction, Problem
 from tl_lab.problems.metrics import SEVERAL as STATED
+from tl_lab.texts import counted
 
 __all__ = ["Several", "SeveralCriterion", "Task"]
 
@@ -192,7 +193,8 @@ class Several(Problem):
         """Check the known labels of each task; training requires some for every task."""
         if y.dim() != 2 or y.shape[1] != self.num_columns or not y.is_floating_point():
             raise UserError(
-                f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: give {self.num_columns} numbers a sample"
+                f"the set {name!r} has labels of {y.dtype}, {tuple(y.shape)}: "
+                f"give {counted(self.num_columns, 'number')} a sample"
             )
         for task, labels in self.of_each(y).items():
             if len(labels):
@@ -256,7 +258,7 @@ class Several(Problem):
     def facts(self, y: Tensor) -> dict[str, str]:
         """Return each task's kind and its number of training labels."""
         descriptions = [
-            f"{name} ({task.problem.name.replace('_', '-')}, {len(labels):,} labels)"
+            f"{name} ({task.problem.name.replace('_', '-')}, {counted(len(labels), 'label')})"
             for (name, task), labels in zip(self.tasks.items(), self.of_each(y).values(), strict=True)
         ]
         return {"tasks": ", ".join(descriptions)}

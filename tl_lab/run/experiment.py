@@ -47,6 +47,7 @@ from tl_lab.run.reporting import banner_of, data_wait, facts_of, report
 from tl_lab.run.trainer import direction, is_first_process, make_loggers, make_trainer, prepare_machine
 from tl_lab.run.weights import check_weights
 from tl_lab.strategies.base import Strategy
+from tl_lab.texts import counted
 from tl_lab.training.measuring import validation_metrics
 from tl_lab.training.screening import screening_rows
 from tl_lab.training.sharding import load_weights, unshard
@@ -311,7 +312,7 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
     if not parts.strategy.trains:
         return "untrained (the backbone as it was given)"
     if plan.evaluate == "last":
-        return f"last (after {_updates(parts.strategy.updates_done)})"
+        return f"last (after {counted(parts.strategy.updates_done, 'update')})"
     content = _load_best(folder, parts)
     if not math.isfinite(content["last_validation"].get(parts.data.monitor, 0.0)):
         warnings.warn(
@@ -319,11 +320,7 @@ def _load_tested(plan: Plan, folder: Path, parts: Parts) -> str:
             "metric by callbacks.checkpoint.monitor, or set evaluate=last",
             stacklevel=2,
         )
-    return f"best on validation (after {_updates(content['updates_done'])})"
-
-
-def _updates(number: int) -> str:
-    return f"{number} update{'s' if number != 1 else ''}"
+    return f"best on validation (after {counted(content['updates_done'], 'update')})"
 
 
 def _load_best(folder: Path, parts: Parts) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tl_lab.run.given_audio import batches_of_recordings, read_audio
 from tl_lab.run.given_pages import read_pages
 from tl_lab.run.given_passages import read_passages
 from tl_lab.run.given_texts import batches_of_texts, read_text_paths, texts_of_rows
-from tl_lab.texts import printable
+from tl_lab.texts import counted, printable
 
 if TYPE_CHECKING:
     from tl_lab.run.inference import TrainedModel
@@ -346,10 +346,10 @@ def read_rows(
         yield from read_files(ImageFiles(path.parent, [row["path"] for row in rows]), model, batch_size, skip)
         return
     if vectors and len(rows[0]) != channels:
-        raise UserError(f"{path} has {len(rows[0])} columns; give the {channels} values of each vector")
+        raise UserError(f"{path} has {counted(len(rows[0]), 'column')}; give the {channels} values of each vector")
     if len(rows[0]) != channels * height * width:
         raise UserError(
-            f"{path} has {len(rows[0])} columns; give a column 'path' with images, or the "
+            f"{path} has {counted(len(rows[0]), 'column')}; give a column 'path' with images, or the "
             f"{channels}x{height}x{width} = {channels * height * width} values of each image"
         )
     try:

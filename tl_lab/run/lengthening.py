@@ -10,6 +10,7 @@ from tl_lab.config.instantiate import class_of
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import RESULTS, read_results, write_json, write_text
 from tl_lab.run.checkpoints import has_stopped, last_checkpoint, read_checkpoint
+from tl_lab.texts import counted
 
 __all__ = ["lengthen", "lengthened_fact"]
 
@@ -67,4 +68,4 @@ def lengthened_fact(lengthened_from: int | None, epochs: int | None) -> dict[str
     """Report that a run was extended."""
     if not lengthened_from:
         return {}
-    return {"lengthened": f"configured for {lengthened_from} epochs, extended to {epochs}"}
+    return {"lengthened": f"configured for {counted(lengthened_from, 'epoch')}, extended to {epochs}"}

@@ -23,6 +23,7 @@ from tl_lab.run.lengthening import lengthened_fact
 from tl_lab.run.plan import Plan
 from tl_lab.run.weights import describe_weights, weights_hash
 from tl_lab.strategies.base import Strategy
+from tl_lab.texts import counted
 from tl_lab.training.replay import describe
 from tl_lab.watching.validators.reverse import ReverseValidation
 
@@ -112,7 +113,7 @@ def banner_of(plan: Plan, folder: Path, parts: Parts, facts: dict[str, Any], tra
         "layers": parts.strategy.describe_layers(),
         **({"adapter": _adapter_line(parts.strategy, facts["adapter"])} if adapter.changes_backbone else {}),
         "adaptation": f"{type(parts.strategy.adaptation).__name__}({parts.strategy.adaptation.extra_repr()})",
-        "device": f"{facts['device']}, {plan.threads} thread{'s' if plan.threads != 1 else ''}",
+        "device": f"{facts['device']}, {counted(plan.threads, 'thread')}",
         **({"updates": describe(parts.strategy, trainer)} if trainer.strategy.root_device.type == "cuda" else {}),
         **({"length": f"{plan.max_updates:,} updates, {trainer.max_epochs} epochs"} if plan.max_updates else {}),
         **({"rate": f"{plan.found_rate:g}, chosen by a range test"} if plan.found_rate else {}),
@@ -187,7 +188,7 @@ def _time_line(content: Mapping[str, Any], waiting: Waiting | None) -> str:
 def _hints(plan: Plan, folder: Path) -> list[tuple[str, str]]:
     """Suggest next steps, as commands that can be copied."""
     outside = [word for one in given_folders() for word in ("--config-dir", str(one))]
-    hints = [("all choices", command("list", *outside))]
+    hints = [("methods and data", command("list", *outside))]
     if plan.data.kind.labels_new_samples:
         which = ["--task", "1"] if plan.data.option("scenario") == "task" else []
         what, example = _samples(plan)

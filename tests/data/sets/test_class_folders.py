@@ -127,8 +127,8 @@ def test_files_of_other_kinds_are_ignored_and_counted(kind: str, tmp_path: Path)
     KINDS[kind][0](tmp_path / "loose", 99)
     data = read_set(kind, tmp_path)
     assert sum(sizes(data).values()) == 18
-    assert any(f"1 files are not {kind} and were ignored (1 .doc)" in note for note in data.notes)
-    assert any(f"1 {kind} outside the class folders were ignored" in note for note in data.notes)
+    assert any(f"ignored 1 file other than {kind} (1 .doc)" in note for note in data.notes)
+    assert any(f"ignored 1 {kind[:-1]} outside the class folders" in note for note in data.notes)
 
 
 @kinds

@@ -164,8 +164,8 @@ def test_scan_takes_images_at_any_depth_in_order(tmp_path):
         "a/000.png", "a/deeper/005.png", "a/deeper/006.png", "b/000.png", "b/001.png", "b/PHOTO.PNG",
     ]  # fmt: skip
     assert scan.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert any("1 files are not images" in note and "1 .txt" in note for note in scan.notes)
-    assert any("1 images outside the class folders" in note for note in scan.notes)
+    assert any("ignored 1 file other than images" in note and "1 .txt" in note for note in scan.notes)
+    assert any("ignored 1 image outside the class folders" in note for note in scan.notes)
 
 
 def test_empty_class_folders_are_named(tmp_path):

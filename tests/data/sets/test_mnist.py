@@ -104,7 +104,7 @@ def test_labels_are_checked_when_read(tmp_path, part):
     y[7] = 200
     write_idx(folder / f"{part}-labels-idx1-ubyte", y)
     with pytest.raises(
-        UserError, match=r"labels of MNIST .* contain 200 \(sample 8; 1 labels .*\): labels must be in 0\.\.9"
+        UserError, match=r"labels of MNIST .* contain 200 \(sample 8; 1 invalid label\): labels must be in 0\.\.9"
     ):
         Mnist(root=str(tmp_path)).load()
     write_idx(folder / f"{part}-labels-idx1-ubyte", y[:-1] % 10)

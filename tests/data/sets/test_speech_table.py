@@ -59,7 +59,7 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no column 'text'"):
         SpeechTable(path=str(table), transcript_column="text").load()
     table.write_text("path,transcript\n0.wav,a\n1.wav,?!\n")
-    with pytest.raises(UserError, match=r"is empty in 1 rows \(2\)"):
+    with pytest.raises(UserError, match=r"is empty in 1 row \(2\)"):
         SpeechTable(path=str(table)).load()
     table.write_text("path,transcript\n0.wav,a\nnone.wav,b\n")
     with pytest.raises(UserError, match=r"1 of 2 recordings in .* cannot be used: none\.wav"):

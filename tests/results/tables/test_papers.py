@@ -334,7 +334,8 @@ def test_adding_seeds_ends_at_a_number(tmp_path, monkeypatch, capsys):
 def test_the_list_says_what_a_decision_takes_and_the_cheapest_comes_first(all_papers, monkeypatch, capsys):
     monkeypatch.setattr("tl_lab.results.tables.papers.papers", lambda: all_papers)
     main(["papers"])
-    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    titles, *rows = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert titles == ["experiment", "status", "within tolerance", "to decide", "run on", "what it is"]
     hours = [float(row[3].split(", ")[1].removesuffix(" h")) for row in rows if ", " in row[3]]
     assert len(hours) > 3
     assert hours == sorted(hours)

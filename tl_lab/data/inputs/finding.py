@@ -8,7 +8,7 @@ from pathlib import Path
 from tl_lab.data.inputs.decoding import IMAGE_TYPES
 from tl_lab.data.inputs.dicom import DICOM_TYPES
 from tl_lab.errors import UserError
-from tl_lab.texts import listed, one_line, printable, same_name
+from tl_lab.texts import counted, listed, one_line, printable, same_name
 
 __all__ = [
     "class_folders",
@@ -102,4 +102,4 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 def describe_other_files(others: Counter[str], folder: Path, plural: str) -> str:
     """Describe the files that are not of the wanted kind (``images``), by their extensions."""
     kinds = listed([f"{count} {ending}" for ending, count in sorted(others.items())])
-    return f"{folder}: {others.total()} files are not {plural} and were ignored ({kinds})"
+    return f"{folder}: ignored {counted(others.total(), 'file')} other than {plural} ({kinds})"

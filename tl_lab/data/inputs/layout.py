@@ -14,6 +14,7 @@ from tl_lab.data.inputs.operations import Inputs
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.inputs.tokenisers import FastTokeniser, Tokeniser, tokeniser_from
 from tl_lab.errors import UserError
+from tl_lab.texts import counted
 
 __all__ = ["EXTENT", "LayoutSpec", "Page", "Pages", "page_of"]
 
@@ -185,7 +186,7 @@ class Pages:
             np.split(found["ids"], cuts), np.split(found["boxes"], cuts), np.split(found["first"], ends), strict=True
         )
         lost = int((found["first"] < 0).sum())
-        self.notes = [f"{lost:,} words are beyond the limit of {spec.max_length} tokens"] if lost else []
+        self.notes = [f"{counted(lost, 'word')} beyond the limit of {spec.max_length} tokens"] if lost else []
         return spec.joined([tuple(part.tolist() for part in row) for row in rows])
 
     def _encoded(self, spec: LayoutSpec) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tl_lab.data.inputs.operations import Inputs, constant
 from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.errors import UserError, no_column
-from tl_lab.texts import listed
+from tl_lab.texts import counted, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,8 @@ class TableSpec(InputSpec):
         return cls(**{name: _tuples(value) for name, value in state.items() if name != "modality"})
 
     def __str__(self) -> str:
-        return f"{len(self.numbers)} numbers and {len(self.categories)} categories a row"
+        numbers = counted(len(self.numbers), "number")
+        return f"{numbers} and {counted(len(self.categories), 'category', 'categories')} a row"
 
 
 def _lists(value: Any) -> Any:

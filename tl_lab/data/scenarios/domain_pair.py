@@ -9,6 +9,7 @@ from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
+from tl_lab.texts import counted
 
 __all__ = ["DomainPair"]
 
@@ -116,4 +117,4 @@ def _say(shape: tuple[int, ...]) -> str:
         return "named tensors"
     if len(shape) == 1:
         return f"vectors of length {shape[0]}"
-    return f"images of {shape[1]}x{shape[2]} pixels with {shape[0]} channel{'s' if shape[0] != 1 else ''}"
+    return f"images of {shape[1]}x{shape[2]} pixels with {counted(shape[0], 'channel')}"

@@ -16,6 +16,7 @@ from tl_lab.data.waiting import Waiting
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Count, Several
 from tl_lab.randomness import generator
+from tl_lab.texts import counted
 
 __all__ = ["ClassIndex", "EpisodeLoader", "EpisodeSize", "EpisodeSource", "draw_episodes"]
 
@@ -75,7 +76,7 @@ class EpisodeSize:
         return self.way * self.per_class
 
     def __str__(self) -> str:
-        return f"{self.way}-way {self.shot}-shot, {self.queries} queries a class"
+        return f"{self.way}-way {self.shot}-shot, {counted(self.queries, 'query', 'queries')} a class"
 
 
 class ClassIndex:
@@ -108,8 +109,9 @@ class ClassIndex:
         """
         if len(self.counts) < size.way:
             raise UserError(
-                f"the set {name!r} has {len(self.counts)} classes, {size.way - len(self.counts)} too few for "
-                f"{size.way}-way episodes: lower data.{_part(name)}.way, or give the set more classes"
+                f"the set {name!r} has {counted(len(self.counts), 'class', 'classes')}, "
+                f"{size.way - len(self.counts)} too few for {size.way}-way episodes: lower data.{_part(name)}.way, "
+                f"or give the set more classes"
             )
         short = self.counts < size.per_class
         if short.any():

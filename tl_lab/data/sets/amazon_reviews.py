@@ -14,6 +14,7 @@ from tl_lab.data.sets.pairs import name_pair
 from tl_lab.data.splits import hold_out
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
+from tl_lab.texts import counted
 
 __all__ = ["AmazonReviews"]
 
@@ -95,8 +96,8 @@ def _read(path: Path) -> Samples:
     wrong = [number for number, label in enumerate(y, 1) if label not in _LABELS]
     if wrong:
         raise UserError(
-            f"{path} has the label {y[wrong[0] - 1]:g} in row {wrong[0]} ({len(wrong):,} rows in all): labels are -1 "
-            f"(negative) and 1 (positive); {_HOW_TO_GET}"
+            f"{path} has the label {y[wrong[0] - 1]:g} in row {wrong[0]} ({counted(len(wrong), 'row')} in all): "
+            f"labels are -1 (negative) and 1 (positive); {_HOW_TO_GET}"
         )
     if x.data.size and not x.data.min() >= 0:  # also true for NaN
         raise UserError(f"{path} has the value {x.data.min():g}: features are counts of words; {_HOW_TO_GET}")

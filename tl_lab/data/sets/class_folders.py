@@ -19,7 +19,7 @@ from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.splits import check_shares, hold_out, random_split, split_in_three
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Fraction
-from tl_lab.texts import listed
+from tl_lab.texts import counted, listed
 
 __all__ = ["ClassFolders", "FileKind", "FolderPair", "Scan", "find_folder", "given_parts", "scan_classes", "scan_flat"]
 
@@ -173,7 +173,7 @@ def scan_classes(folder: Path, kind: FileKind, class_names: list[str] | None = N
     notes = [describe_other_files(others, folder, kind.plural)] if others else []
     loose = sum(is_of_type(entry.name, kind.types) for entry in os.scandir(folder) if entry.is_file())
     if loose:
-        notes.append(f"{folder}: {loose} {kind.plural} outside the class folders were ignored")
+        notes.append(f"{folder}: ignored {counted(loose, kind.plural.removesuffix('s'))} outside the class folders")
     if absent := [name for name in names if name not in present]:
         notes.append(f"{folder}: no {kind.plural} of {len(absent)} of the {len(names)} classes ({listed(absent)})")
     return Scan(folder, found, torch.tensor(labels), list(names), notes)
@@ -374,7 +374,7 @@ class FolderPair(ClassFolders, DomainPair):
             )
         if unknown:
             message = (
-                f"{folder} has {len(unknown)} class{'es' if len(unknown) > 1 else ''} that the source lacks "
+                f"{folder} has {counted(len(unknown), 'class', 'classes')} that the source lacks "
                 f"({listed(unknown)}): their {plural} stay in the training part without labels and are excluded from "
                 "the score"
             )

@@ -12,7 +12,7 @@ from tl_lab.data.inputs.table import cells_of, mixture_of
 from tl_lab.data.variety import one_class_refused
 from tl_lab.errors import UserError, no_column
 from tl_lab.problems import MultiLabel, Problem, Regression, SingleLabel
-from tl_lab.texts import listed
+from tl_lab.texts import counted, listed
 
 __all__ = [
     "Columns",
@@ -148,7 +148,8 @@ def labels_of(column: Iterable[Any], name: str, path: Path) -> list[str]:
     labels = [cell_of(value).strip() for value in column]
     if empty := [row for row, label in enumerate(labels, 1) if not label]:
         raise UserError(
-            f"{path}: column {name!r} is empty in {len(empty):,} rows ({listed(map(str, empty))}): fill or remove them"
+            f"{path}: column {name!r} is empty in {counted(len(empty), 'row')} "
+            f"({listed(map(str, empty))}): fill or remove them"
         )
     if len(set(labels)) < 2 and one_class_refused():
         raise UserError(f"{path}: column {name!r} has a single class, {labels[0]!r}: at least two are needed")

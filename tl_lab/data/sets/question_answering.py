@@ -19,6 +19,7 @@ from tl_lab.errors import UserError
 from tl_lab.functional.answers import Passage, words_in
 from tl_lab.options import Fraction
 from tl_lab.problems import Spans
+from tl_lab.texts import counted
 
 __all__ = ["Squad", "XQuad", "read_squad"]
 
@@ -90,7 +91,9 @@ class Squad(OfPassages):
         )
         held_out = max(1, round(self.val_share * len(train)))
         if held_out >= len(train):
-            raise UserError(f"data.path: {self.path} has {len(train)} paragraphs, too few for training and validation")
+            raise UserError(
+                f"data.path: {self.path} has {counted(len(train), 'paragraph')}, too few for training and validation"
+            )
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed)).tolist()
         parts = {
             "train": [train[i] for i in sorted(order[held_out:])],

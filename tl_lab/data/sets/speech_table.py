@@ -25,7 +25,7 @@ from tl_lab.functional.transcripts import plain_text
 from tl_lab.options import Fraction, Positive
 from tl_lab.problems import Transcript
 from tl_lab.randomness import generator
-from tl_lab.texts import listed
+from tl_lab.texts import counted, listed
 
 __all__ = ["SpeechTable", "drawn_seconds"]
 
@@ -102,7 +102,7 @@ class SpeechTable(OfAudio):
         texts = cells_of(table[self.transcript_column]).tolist()
         if empty := [row for row, text in enumerate(texts, 1) if not plain_text(text)]:
             raise UserError(
-                f"{place}: column {self.transcript_column!r} is empty in {len(empty):,} rows "
+                f"{place}: column {self.transcript_column!r} is empty in {counted(len(empty), 'row')} "
                 f"({listed(map(str, empty))}): fill or remove them"
             )
         rows = torch.arange(len(table))
@@ -156,7 +156,7 @@ class SpeechTable(OfAudio):
         for name in ("val", "test"):
             y = sets[name].y
             if y is not None and (count := int((y == unknown).sum())):
-                self.notes.append(f"{name}: {count:,} letters that do not occur in training count as errors")
+                self.notes.append(f"{name}: {counted(count, 'letter')} absent from training; each counts as an error")
 
 
 def drawn_seconds(seconds: Sequence[float], wanted: float, seed: int) -> tuple[Tensor, float]:

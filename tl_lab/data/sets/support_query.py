@@ -20,6 +20,7 @@ from tl_lab.data.scenarios.episodic import EpisodicData
 from tl_lab.data.sets.table_files import read_table
 from tl_lab.errors import UserError, no_column
 from tl_lab.options import Count
+from tl_lab.texts import counted
 
 __all__ = ["FixedEpisodes", "SupportQuery"]
 
@@ -156,9 +157,10 @@ class SupportQuery(EpisodicData):
             episodes.setdefault(episode, []).append([*found["support"], *found["query"]])
         for episode, of_classes in episodes.items():
             if len(of_classes) != size.way:
+                where = f"episode {episode}" if episode else "the table"
                 raise UserError(
-                    f"{f'episode {episode}' if episode else 'the table'} has {len(of_classes)} classes, but "
-                    f"data.test.way is {size.way}: make them equal"
+                    f"{where} has {counted(len(of_classes), 'class', 'classes')}, but data.test.way is {size.way}: "
+                    f"make them equal"
                 )
         return torch.tensor(list(episodes.values()))
 

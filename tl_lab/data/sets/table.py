@@ -17,6 +17,7 @@ from tl_lab.data.sets.text_table import three_parts
 from tl_lab.data.splits import check_shares, random_split, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
+from tl_lab.texts import counted
 
 __all__ = ["OfTablePairs", "Table", "TablePair", "file_of", "in_time"]
 
@@ -104,7 +105,7 @@ def in_time(samples: Samples, val_share: float, test_share: float) -> dict[str, 
     test = count - max(1, round(test_share * count))
     val = test - max(1, round(val_share * count))
     if val < 1:
-        raise UserError(f"{count} rows are too few for training, validation and test")
+        raise UserError(f"the table has {counted(count, 'row')}, too few for training, validation and test")
     return {
         "train": samples.subset(order[:val]),
         "val": samples.subset(order[val:test]),
@@ -166,7 +167,9 @@ class OfTablePairs(OfTables, DomainPair):
             parts = three_parts(of_source, self.val_share, self.test_share, self.seed)
         count = len(of_target)
         if count < 2:
-            raise UserError(f"data.target: the domain {target!r} has {count} rows, too few for training and test")
+            raise UserError(
+                f"data.target: the domain {target!r} has {counted(count, 'row')}, too few for training and test"
+            )
         train, test = random_split(count, max(1, round(self.test_share * count)), self.seed, "target/test")
         sets = {f"source/{name}": part for name, part in parts.items()}
         sets |= {"target/train": of_target.subset(train), "target/test": of_target.subset(test)}

@@ -28,7 +28,7 @@ from tl_lab.data.sets.trees import tree_scores
 from tl_lab.errors import UserError
 from tl_lab.options import Count
 from tl_lab.problems import Problem
-from tl_lab.texts import listed
+from tl_lab.texts import counted, listed
 
 __all__ = ["OfTables", "numbered"]
 
@@ -195,7 +195,7 @@ def describe_columns(numbers: Sequence[str], categories: Sequence[str], empty: S
     kinds = {"number": numbers, "category": categories, "empty column": empty}
     plural = {"number": "numbers", "category": "categories", "empty column": "empty columns"}
     return [
-        f"{len(names)} {word if len(names) == 1 else plural[word]} ({listed(names, _FEW_NAMED)})"
+        f"{counted(len(names), word, plural[word])} ({listed(names, _FEW_NAMED)})"
         for word, names in kinds.items()
         if names
     ]

@@ -17,6 +17,7 @@ from tl_lab.data.splits import check_shares
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Fraction
 from tl_lab.problems import MultiLabel, Problem, Regression, Several, SingleLabel
+from tl_lab.texts import counted
 
 __all__ = ["TasksOfTable"]
 
@@ -123,7 +124,9 @@ def _labels(cells: pd.DataFrame, kind: str | Sequence[str], where: str) -> tuple
         column = texts.iloc[:, 0]
         names = sorted(set(column) - {""})
         if len(names) < 2:
-            raise UserError(f"{where} {cells.columns[0]!r}, has {len(names)} classes: at least two are needed")
+            raise UserError(
+                f"{where} {cells.columns[0]!r}, has {counted(len(names), 'class', 'classes')}: at least two are needed"
+            )
         numbers = {name: float(i) for i, name in enumerate(names)}
         return SingleLabel(names), torch.tensor([[numbers.get(cell, torch.nan)] for cell in column])
     columns = []

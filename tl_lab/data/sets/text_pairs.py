@@ -15,6 +15,7 @@ from tl_lab.data.splits import random_split
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
 from tl_lab.problems import Regression
+from tl_lab.texts import counted
 
 __all__ = ["StsBGenres", "TextTablePair"]
 
@@ -120,6 +121,8 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         count = len(of["target"])
         train, test = random_split(count, max(1, round(self.test_share * count)), seed, "target/test")
         if len(train) == 0:
-            raise UserError(f"data.target: the domain {target!r} has {count} rows, too few for training and test")
+            raise UserError(
+                f"data.target: the domain {target!r} has {counted(count, 'row')}, too few for training and test"
+            )
         whole = {f"source/{name}": part for name, part in parts.items()}
         return {**whole, "target/train": of["target"].subset(train), "target/test": of["target"].subset(test)}

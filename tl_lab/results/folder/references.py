@@ -11,6 +11,7 @@ from typing import Any
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import RESULTS, read_results
 from tl_lab.results.names import leading_metric, leads, split_name
+from tl_lab.texts import counted
 
 __all__ = ["Reference", "known_reference"]
 
@@ -74,7 +75,7 @@ def known_reference(content: Mapping[str, Any], folder: Path) -> Reference | Non
     if found:
         by_seed = {other["seed"]: other for other in found}
         runs = list(by_seed.values())
-        origin = f"mean of this machine's runs, {len(by_seed)} seeds"
+        origin = f"mean of this machine's runs, {counted(len(by_seed), 'seed')}"
         return Reference(_means([run["metrics"] for run in runs]), origin, _mean_health(runs))
     with contextlib.suppress(OSError, ValueError):
         if stored := json.loads(STORED.read_text(encoding="utf-8")).get(key):

@@ -31,6 +31,7 @@ from tl_lab.results.tables.findings import Findings
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, holm
 from tl_lab.results.tables.summarising import independent, paired_differences
 from tl_lab.results.tables.winners import describe_winners
+from tl_lab.texts import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,8 @@ def sections(found: Findings, pictures: Sequence[str]) -> list[Section]:
 def _summary(found: Findings) -> Section:
     runs = found.runs
     completed = int((runs["status"] == "completed").sum())
-    text = f"{len(runs)} runs, {completed} completed, {len(runs) - completed} not; {len(found.table)} settings."
+    total, settings = counted(len(runs), "run"), counted(len(found.table), "setting")
+    text = f"{total}, {completed} completed, {len(runs) - completed} not; {settings}."
     return Section(
         "Summary",
         [

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
+from tl_lab.texts import counted
 
 __all__ = ["Verdict", "decide", "difference_half_width", "seeds_to_decide"]
 
@@ -44,7 +45,7 @@ class Verdict(NamedTuple):
             return self.word
         if self.more_seeds is None:
             return "undecided"
-        return f"undecided: {self.more_seeds} more seed{'' if self.more_seeds == 1 else 's'}"
+        return f"undecided: {counted(self.more_seeds, 'more seed')}"
 
 
 def decide(values: Sequence[float] | np.ndarray, published: float, tolerance: float, error: float = 0.0) -> Verdict:

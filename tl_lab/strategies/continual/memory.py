@@ -14,6 +14,7 @@ from tl_lab.functional import reservoir_slots
 from tl_lab.options import Count
 from tl_lab.randomness import generator
 from tl_lab.strategies.continual.base import ContinualStrategy
+from tl_lab.texts import counted
 
 __all__ = ["Memory", "MemoryStrategy"]
 
@@ -141,7 +142,7 @@ class MemoryStrategy(ContinualStrategy):
 
     def facts(self) -> dict[str, str]:
         """Report the size of the memory."""
-        size = f"{len(self.memory):,} samples"
+        size = f"{counted(len(self.memory), 'sample')}"
         text = size if self.policy == "reservoir" else f"{size}, {self.per_class:,} of each class of each task"
         return {**super().facts(), "memory": f"{text} ({self.policy})"}
 

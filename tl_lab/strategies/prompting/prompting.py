@@ -23,6 +23,7 @@ from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.prompting.asking import Beginning, begin, continued, scores_of
 from tl_lab.strategies.prompting.prompts import CONTENT_FREE, Demonstration, Prompt, prompts_of, template_of
 from tl_lab.strategies.zero_shot import readable_name
+from tl_lab.texts import counted
 
 __all__ = ["Prompting"]
 
@@ -153,10 +154,10 @@ class Prompting(Strategy):
                     )
         count = sum(len(self.data.sets[name]) for name in self.data.test_names)
         console.say(
-            f"Prompting: {len(self.prompts)} prompts ({len(self.templates)} template"
-            f"{'s' * (len(self.templates) > 1)} x {draws} draw{'s' * (draws > 1)} of {self.shots} x "
-            f"{len(self.prompts) // (len(self.templates) * draws)} order) for {count:,} texts: "
-            f"{len(self.prompts) * count:,} questions"
+            f"Prompting: {counted(len(self.prompts), 'prompt')} ({counted(len(self.templates), 'template')} x "
+            f"{counted(draws, 'draw')} of {self.shots} x "
+            f"{len(self.prompts) // (len(self.templates) * draws)} order) for {counted(count, 'text')}: "
+            f"{counted(len(self.prompts) * count, 'question')}"
         )
 
     def _draw(self, y: Tensor, number: int) -> list[int]:
@@ -302,7 +303,7 @@ class Prompting(Strategy):
 
     def facts(self) -> dict[str, str]:
         """Report the prompts and the model."""
-        text = f"{self.shots} shots, {'calibrated' if self.calibrated else 'not calibrated'}"
+        text = f"{counted(self.shots, 'shot')}, {'calibrated' if self.calibrated else 'not calibrated'}"
         if self.reasoning_tokens:
             text += f", up to {self.reasoning_tokens} tokens of reasoning"
         text += f", mean over {len(self.templates)} x {self.draws if self.shots else 1} x {self.orders} prompts"
@@ -318,8 +319,8 @@ class Prompting(Strategy):
             console.say(f"Accuracy by prompt: {each}; the table has their mean")
         if dropped := sum(self.left_out.values()):
             console.say(
-                f"{dropped} demonstrations of {len(self.prompts)} prompts were left out: the model reads at most "
-                f"{self.model.max_context} tokens"
+                f"Left out {counted(dropped, 'demonstration')} of {counted(len(self.prompts), 'prompt')}: the model "
+                f"reads at most {self.model.max_context} tokens"
             )
 
     def artifacts(self, folder: Path, data: DataModule) -> dict[str, Any]:
