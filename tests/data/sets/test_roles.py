@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from scipy.io import wavfile
 
-from tl_lab.config import compose
+from tl_lab.config import choices, compose
+from tl_lab.config.declared import COLUMN_OPTIONS
 from tl_lab.data.base import DataModule
 from tl_lab.data.sets.image_table import ImageTable
 from tl_lab.data.sets.roles import Roles, domains_of
@@ -248,3 +249,10 @@ def test_choices_of_pairs_take_the_same_names(choice: str) -> None:
     data = Plan.of(compose([f"data={choice}", *options, "data.cut=0.5"] + ["data.path=rows.csv"] * ("table" in choice)))
     built = data.data.build()
     assert (built.roles, built.domain_column, built.cut) == (Roles("user", None, "day", "group"), "shop", 0.5)
+
+
+def test_the_choices_that_the_message_names_have_the_option() -> None:
+    keys = {name: set(compose([f"data={name}"]).data) for name in choices("data")["data"]}
+    for option, named in COLUMN_OPTIONS.items():
+        having = {name for name, known in keys.items() if option.removeprefix("data.") in known}
+        assert set(named) == {name for name in having if "path" in keys[name]} - {"chest_xray"}
