@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tl_lab import commands
 from tl_lab.config import choices, conf_dir
-from tl_lab.config.declared import ELSEWHERE, NEEDED, PLAIN
+from tl_lab.config.declared import COLUMN_OPTIONS, ELSEWHERE, NEEDED, PLAIN
 from tl_lab.errors import UserError, nearest
 
 __all__ = [
@@ -457,6 +457,9 @@ def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:
                 names = [name for name in names if "/" not in name]
             if (key_given := f"{where}.{part}") in ELSEWHERE:
                 return f"{key_given} is not set there: {ELSEWHERE[key_given]}"
+            if key_given in COLUMN_OPTIONS:
+                choices_with = ", ".join(COLUMN_OPTIONS[key_given])
+                return f"{where} has no key {part!r} with this choice; it names columns of data={choices_with}"
             mistake = f"{where} has no key {part!r}" if where else f"there is no key or group {part!r}"
             add = f" (to add a new key, write +{key}=...)" if where else ""
             return f"{mistake}; {nearest(part, names)}{add}"

@@ -11,6 +11,7 @@ from tl_lab.options import Count, Natural, NonNegative, Positive, Probability, S
 
 __all__ = [
     "ADDED",
+    "COLUMN_OPTIONS",
     "ELSEWHERE",
     "FILLED",
     "FILLED_OF_LOGGERS",
@@ -150,6 +151,14 @@ FILLED: dict[str, frozenset[str]] = {
 
 FILLED_OF_LOGGERS = frozenset({"save_dir", "run_name"})
 """Arguments that the run fills in for loggers other than W&B that accept them; a configuration may set them."""
+
+_TABLES = ("table", "text_table", "tasks_of_table", "image_table", "speech_table", "table_pair", "text_table_pair")
+COLUMN_OPTIONS = {
+    **{f"data.{role}_column": _TABLES for role in ("group", "domain", "time")},
+    "data.text_column": ("text_table", "text_table_pair", "tasks_of_table"),
+    "data.label_column": ("table", "text_table", "image_table", "table_pair", "text_table_pair"),
+}
+"""Options that name columns, and the choices of ``data`` for a table of the user that have them."""
 
 ELSEWHERE = {
     "trainer.callbacks": "add callbacks.<name>._target_=<class>",

@@ -39,6 +39,21 @@ _ADDED |= {("strategy", "image_templates"): ["a photo of a {}."]}
 _ADDED |= {("strategy", "window"): 5, ("strategy", "negatives"): 5, ("strategy", "adapters"): "shared"}
 _ADDED |= {("precision_of_matmul",): "highest", ("update", "graph"): "auto", ("update", "compile"): False}
 _ADDED |= {("update", "lr_find"): False, ("data", "split"): "published"}
+# options that a class of data had from the start in other classes, where they are part of the hash
+_ROLES: dict[str, Any] = {"domain_column": None, "time_column": None, "split": "random"}
+_ADDED_TO: dict[str, dict[str, Any]] = {
+    "text_table.TextTable": {"split": "random"},
+    "text_pairs.TextTablePair": {"split": "random", "group_column": None, "time_column": None, "cut": None},
+    "tasks_of_table.TasksOfTable": {**_ROLES, "group_column": None},
+    "speech_table.SpeechTable": {**_ROLES, "group_column": None},
+    "image_table.ImageTable": _ROLES,
+    "chest_xray.ChestXray": _ROLES,
+    "table.TablePair": {"split": "random"},
+    "table_corpora.AdultPair": {"split": "random"},
+    "table_corpora.CompasPair": {"split": "random"},
+    "table_corpora.ElectricityPair": {"split": "random"},
+}
+_SETS = "tl_lab.data.sets."
 # relative learning rate of the top layer group by strategy, before it was optional; 1.0 for all other strategies
 _BACKBONE_RATES = {"FineTuning": 0.1}
 _MEASURES_ENERGY = "tl_lab.assess.run_energy.MeasureEnergy"
@@ -141,6 +156,9 @@ def _drop_added(kept: dict[str, Any]) -> None:
         if isinstance(node, dict) and node.get(last, default) == default:
             node.pop(last, None)
     for node in _mappings(kept.get("data")):
+        later = _ADDED_TO.get(str(node.get("_target_", "")).removeprefix(_SETS), {})
+        for option in [option for option, default in later.items() if node.get(option, "") == default]:
+            node.pop(option)
         if "protocol" in node and node.get("labels", "") is None:
             node.pop("labels")  # an option that domain pairs did not have
     if not kept.get("validation", True):

@@ -19,7 +19,6 @@ __all__ = [
     "UnreadableTimes",
     "cell_of",
     "check_columns",
-    "codes_of",
     "labels_of",
     "names_in",
     "numbers_of",
@@ -171,18 +170,13 @@ def numbers_of(column: pd.Series, name: str, path: Path) -> Tensor:
     return torch.tensor(values.to_numpy().astype("float32"))
 
 
-def codes_of(cells: Sequence[str]) -> Tensor:
-    """Number the distinct cells in sorted order, and return the number of each cell, ``(N,)`` int64."""
-    known = {cell: number for number, cell in enumerate(sorted_labels(cells))}
-    return torch.tensor([known[cell] for cell in cells])
-
-
-def times_of(cells: Sequence[str], columns: Columns) -> Tensor:
+def times_of(cells: Sequence[str], columns: Columns, option: str = "time_column") -> Tensor:
     """Convert times to numbers: dates become seconds since 1970, and numbers are not changed.
 
     Args:
         cells: the time of each row, as text.
         columns: names of the columns, for messages.
+        option: name of the option that names them, for messages.
 
     Returns:
         The times, ``(N,)`` float64.
@@ -196,9 +190,9 @@ def times_of(cells: Sequence[str], columns: Columns) -> Tensor:
         if bool(dates.isna().any()):
             where, neither = ",".join(names_in(columns)), (numbers.isna() & dates.isna()).to_numpy()
             if not neither.any():
-                raise UnreadableTimes(f"data.time_column={where} mixes numbers and dates: use only one of them")
+                raise UnreadableTimes(f"data.{option}={where} mixes numbers and dates: use only one of them")
             wrong = cells[int(neither.argmax())]
-            raise UnreadableTimes(f"data.time_column={where} has {wrong!r}, which is neither a number nor a date")
+            raise UnreadableTimes(f"data.{option}={where} has {wrong!r}, which is neither a number nor a date")
         numbers = dates.map(lambda date: date.timestamp())
     return torch.tensor(numbers.to_numpy().astype("float64"))
 

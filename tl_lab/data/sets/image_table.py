@@ -16,13 +16,13 @@ from tl_lab.data.inputs.spec import InputSpec
 from tl_lab.data.inputs.table import cells_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.class_folders import find_folder
-from tl_lab.data.sets.columns import check_columns, labels_of, names_in, sorted_labels, together
+from tl_lab.data.sets.columns import check_columns, labels_of, sorted_labels
 from tl_lab.data.sets.given_split import split_as_given
 from tl_lab.data.sets.image_folder import ImageReading
+from tl_lab.data.sets.roles import Roles, RowSplit, Shares, numbered, refuse_two_splits
 from tl_lab.data.sets.table import file_of
 from tl_lab.data.sets.table_files import read_table
-from tl_lab.data.sets.tables import numbered
-from tl_lab.data.splits import check_shares, group_split, split_in_three
+from tl_lab.data.splits import group_split
 from tl_lab.errors import UserError
 from tl_lab.options import Count, Fraction, Limits
 from tl_lab.problems import Findings, Problem, SingleLabel
@@ -53,9 +53,16 @@ class ImageTable(ImageReading, DataModule):
             replaces it by the network's current prediction. Except as ``zero`` and ``one``, such labels are not scored.
         missing: how a missing label is treated, with the same choices.
         patient_column: name of the column with the patient; None if each image is of a different patient.
-        split_column: name of the column with ``train``, ``val`` and ``test``; None to split by the seed.
+        split_column: name of the column with ``train``, ``val`` and ``test``; None to split by ``split``.
         group_column: name of the column with the group of each image for audits, such as sex, age band or view, or a
             list of columns whose values are combined; None if there are no groups.
+        domain_column: name of the column with the domain of each image, such as the hospital, or a list of columns
+            whose values are combined; None if there are no domains.
+        time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are no
+            times.
+        split: ``random``, stratified by class or, with ``patient_column``, with all images of a patient in one part;
+            ``group``: at random, with all images of a group in one part; or ``time``: the earliest images are for
+            training, the latest for test.
         view_column: name of the column with the view; None if there is none.
         views: views to keep; None for all.
         val_share: share of all images, or of the training images if a column gives the test, for validation.
@@ -88,6 +95,9 @@ class ImageTable(ImageReading, DataModule):
         patient_column: str | None = None,
         split_column: str | None = None,
         group_column: str | Sequence[str] | None = None,
+        domain_column: str | Sequence[str] | None = None,
+        time_column: str | Sequence[str] | None = None,
+        split: RowSplit = "random",
         view_column: str | None = None,
         views: Sequence[str] | None = None,
         val_share: Fraction = 0.1,
@@ -100,8 +110,9 @@ class ImageTable(ImageReading, DataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        check_shares(val_share, test_share)
-        self.val_share, self.test_share = val_share, test_share
+        self.shares = Shares(val_share, test_share, self.seed)
+        self.roles = Roles(group_column, domain_column, time_column, split)
+        refuse_two_splits(split, split_column=split_column, patient_column=patient_column)
         self.set_reading(unreadable, size, channels, levels)
         if (label_column is None) == (not findings):
             raise UserError(
@@ -114,7 +125,6 @@ class ImageTable(ImageReading, DataModule):
         self.finding_column, self.separator = finding_column, separator
         self.uncertain, self.missing = uncertain, missing
         self.patient_column, self.split_column = patient_column, split_column
-        self.group_column = group_column
         self.view_column, self.views = view_column, None if views is None else list(views)
         self.problem_kind = self.problem_for({"label_column": label_column})
         self.problem = self.problem_kind(())
@@ -137,8 +147,8 @@ class ImageTable(ImageReading, DataModule):
         place = file_of(self.path)
         self.contents = []
         table = self._views(self.prepared(read_table(place, self.encoding), place), place)
-        columns = {"image_column": self.image_column, "patient_column": self.patient_column}
-        for option, name in {**columns, "split_column": self.split_column}.items():
+        named = {"image_column": self.image_column, "patient_column": self.patient_column}
+        for option, name in {**named, "split_column": self.split_column}.items():
             if name is not None:
                 check_columns(table, option, [name], place)
         y = self._classes(table, place) if self.findings == [] else self._findings(table, place)
@@ -148,8 +158,10 @@ class ImageTable(ImageReading, DataModule):
         assert seen.y is not None
         rows = seen.y
         patients = self._patients(table)[rows]
-        groups = {name: codes[rows] for name, codes in self._groups(table, place).items()}
-        whole = Samples(seen.x, y[rows], columns={"patient": patients, **groups})
+        columns, values = self.roles.read(table, place)
+        self.column_values |= values
+        columns = {name: column[rows] for name, column in columns.items()}
+        whole = Samples(seen.x, y[rows], columns={"patient": patients, **columns})
         sets = self._parts(whole, table.iloc[rows.numpy()], place)
         self.contents.append("".join(str(one.y.tolist()) for one in sets.values() if one.y is not None))
         return self.levelled({name: self._scored(name, samples) for name, samples in sets.items()}, root)
@@ -214,16 +226,8 @@ class ImageTable(ImageReading, DataModule):
         codes, self.column_values["patient"] = numbered(table[self.patient_column])
         return codes
 
-    def _groups(self, table: pd.DataFrame, place: Path) -> dict[str, Tensor]:
-        if self.group_column is None:
-            return {}
-        names = names_in(self.group_column)
-        check_columns(table, "group_column", names, place)
-        codes, self.column_values["group"] = numbered(pd.Series(together(table, names)))
-        return {"group": codes}
-
     def _parts(self, whole: Samples, table: pd.DataFrame, place: Path) -> dict[str, Samples]:
-        patients, shares = whole.columns["patient"], {"val": self.val_share, "test": self.test_share}
+        patients, shares = whole.columns["patient"], self.shares
         if self.split_column is not None:
             names = self.column_values["patient"] if self.patient_column else None
             return split_as_given(
@@ -234,12 +238,14 @@ class ImageTable(ImageReading, DataModule):
                 "patient",
                 column=self.split_column,
                 place=place,
-                val_share=self.val_share,
-                seed=self.seed,
+                val_share=shares.val,
+                seed=shares.seed,
             )
-        if self.patient_column is None and self.problem_kind.numbers_outputs:
-            return split_in_three(whole, self.val_share, self.test_share, self.seed, self.class_names)
-        index = group_split(patients, shares, self.seed, "patients" if self.patient_column else "images")
+        classes = self.problem_kind.numbers_outputs
+        if self.roles.split != "random" or (self.patient_column is None and classes):
+            return self.roles.parts(whole, shares, self.class_names if classes else None)
+        kind, wanted = "patients" if self.patient_column else "images", {"val": shares.val, "test": shares.test}
+        index = group_split(patients, wanted, shares.seed, kind)
         return {name: whole.subset(places) for name, places in index.items()}
 
     def use(self, spec: InputSpec) -> None:

@@ -15,11 +15,10 @@ from tl_lab.data.samples import Samples
 from tl_lab.data.sets.audio import OfAudio
 from tl_lab.data.sets.columns import check_columns
 from tl_lab.data.sets.given_split import split_as_given
+from tl_lab.data.sets.roles import Roles, RowSplit, Shares, numbered, refuse_two_splits
 from tl_lab.data.sets.table import file_of
 from tl_lab.data.sets.table_files import read_table
-from tl_lab.data.sets.tables import numbered
-from tl_lab.data.sets.text_table import three_parts
-from tl_lab.data.splits import check_shares, group_split
+from tl_lab.data.splits import group_split
 from tl_lab.errors import UserError
 from tl_lab.functional.transcripts import plain_text
 from tl_lab.options import Fraction, Positive
@@ -41,8 +40,15 @@ class SpeechTable(OfAudio):
         audio_column: name of the column with the files' paths relative to the table.
         transcript_column: name of the column with the transcripts.
         speaker_column: name of the column with the speaker, to keep the recordings of a speaker in the same part; None
-            to split by rows.
-        split_column: name of the column with ``train``, ``val`` and ``test``; None to split by the seed.
+            to split by rows. Speakers are also the groups of audits if ``group_column`` is None.
+        split_column: name of the column with ``train``, ``val`` and ``test``; None to split by ``split``.
+        group_column, domain_column: name of the column with the group (such as the accent) or domain of each recording,
+            or a list of columns whose cells are combined; None if there are no groups or domains.
+        time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are no
+            times.
+        split: ``random``, with ``speaker_column`` with all recordings of a speaker in one part; ``group``: at random,
+            with all recordings of a group in one part; or ``time``: the earliest recordings are for training, the
+            latest for test.
         val_share: share of all recordings, or of the training ones if a column gives the test, for validation.
         test_share: share of all recordings for test.
         labelled_seconds: seconds of speech in the training set, whose recordings are drawn by the seed; None for all.
@@ -63,6 +69,10 @@ class SpeechTable(OfAudio):
         transcript_column: str = "transcript",
         speaker_column: str | None = None,
         split_column: str | None = None,
+        group_column: str | Sequence[str] | None = None,
+        domain_column: str | Sequence[str] | None = None,
+        time_column: str | Sequence[str] | None = None,
+        split: RowSplit = "random",
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.2,
         labelled_seconds: Positive | None = None,
@@ -71,13 +81,15 @@ class SpeechTable(OfAudio):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        check_shares(val_share, test_share)
+        self.shares = Shares(val_share, test_share, self.seed)
+        self.roles = Roles(group_column, domain_column, time_column, split)
+        refuse_two_splits(split, split_column=split_column, speaker_column=speaker_column)
         if labelled_seconds is not None and self.labels is not None:
             raise UserError("data.labels and data.labelled_seconds both limit the training recordings: set only one")
         self.path, self.encoding, self.unreadable = path, encoding, unreadable
         self.audio_column, self.transcript_column = audio_column, transcript_column
         self.speaker_column, self.split_column = speaker_column, split_column
-        self.val_share, self.test_share, self.labelled_seconds = val_share, test_share, labelled_seconds
+        self.labelled_seconds = labelled_seconds
         self.column_values: dict[str, list[str]] = {}
 
     @property
@@ -106,9 +118,12 @@ class SpeechTable(OfAudio):
                 f"({listed(map(str, empty))}): fill or remove them"
             )
         rows = torch.arange(len(table))
-        groups = {} if self.speaker_column is None else {"group": self._speakers(table[self.speaker_column])}
+        known, self.column_values = self.roles.read(table, place)
+        if self.speaker_column is not None:
+            name = "speaker" if "group" in known else "group"
+            known[name], self.column_values[name] = numbered(table[self.speaker_column])
         recordings = Recordings([files[i] for i in kept])
-        sets = self._few(self._parts(Samples(recordings, rows, columns=groups), table, place))
+        sets = self._few(self._parts(Samples(recordings, rows, columns=known), table, place))
         heard = sets["train"].y
         assert heard is not None
         self.class_names = Transcript.letters_in([texts[i] for i in heard.tolist()])
@@ -118,20 +133,19 @@ class SpeechTable(OfAudio):
         self._say_unknown(named)
         return named
 
-    def _speakers(self, column: pd.Series) -> Tensor:
-        codes, self.column_values["group"] = numbered(column)
-        return codes
-
     def _parts(self, whole: Samples, table: pd.DataFrame, place: Path) -> dict[str, Samples]:
-        groups = whole.columns.get("group", torch.arange(len(whole)))
+        role = "speaker" if "speaker" in whole.columns else "group"
+        speakers = torch.arange(len(whole)) if self.speaker_column is None else whole.columns[role]
         if self.split_column is not None:
-            cells, names = cells_of(table[self.split_column]).tolist(), self.column_values.get("group")
-            facts: Any = {"column": self.split_column, "place": place, "val_share": self.val_share, "seed": self.seed}
-            return split_as_given(whole, cells, groups, names, "speaker", **facts)
+            cells = cells_of(table[self.split_column]).tolist()
+            names = None if self.speaker_column is None else self.column_values[role]
+            facts: Any = {"column": self.split_column, "place": place}
+            facts |= {"val_share": self.shares.val, "seed": self.seed}
+            return split_as_given(whole, cells, speakers, names, "speaker", **facts)
         if self.speaker_column is None:
-            return three_parts(whole, self.val_share, self.test_share, self.seed)
-        shares = {"val": self.val_share, "test": self.test_share}
-        index = group_split(groups, shares, self.seed, "speakers")
+            return self.roles.parts(whole, self.shares, None)
+        wanted = {"val": self.shares.val, "test": self.shares.test}
+        index = group_split(speakers, wanted, self.seed, "speakers")
         return {name: whole.subset(places) for name, places in index.items()}
 
     def _few(self, sets: dict[str, Samples]) -> dict[str, Samples]:

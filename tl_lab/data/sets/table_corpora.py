@@ -10,7 +10,8 @@ import torch
 from tl_lab.data.encodings import decoded
 from tl_lab.data.roots import find_root, missing
 from tl_lab.data.samples import Samples
-from tl_lab.data.sets.table import OfTablePairs, in_time
+from tl_lab.data.sets.roles import in_time
+from tl_lab.data.sets.table import OfTablePairs
 from tl_lab.data.sets.tables import OfTables
 from tl_lab.data.splits import check_shares, hold_out, split_in_three
 from tl_lab.errors import UserError

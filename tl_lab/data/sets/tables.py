@@ -11,18 +11,16 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import file_hash
-from tl_lab.data.inputs.table import MISSING, TableSpec, cells_of, column_kinds, learn_columns
+from tl_lab.data.inputs.table import MISSING, TableSpec, column_kinds, learn_columns
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.columns import (
     Columns,
     check_columns,
     names_in,
     problem_of,
-    sorted_labels,
-    times_of,
-    together,
     truth_of,
 )
+from tl_lab.data.sets.roles import Roles
 from tl_lab.data.sets.table_files import read_table
 from tl_lab.data.sets.trees import tree_scores
 from tl_lab.errors import UserError
@@ -30,7 +28,7 @@ from tl_lab.options import Count
 from tl_lab.problems import Problem
 from tl_lab.texts import counted, listed
 
-__all__ = ["OfTables", "numbered"]
+__all__ = ["OfTables"]
 
 _FEW_NAMED = 12  # largest number of columns of a kind that are listed
 
@@ -77,6 +75,7 @@ class OfTables(DataModule):
     ) -> None:
         super().__init__(**options)
         self.label_column, self.group_column, self.time_column = label_column, group_column, time_column
+        self.roles = Roles(group_column, time_column=time_column)
         self.use_group, self.drop, self.categorical = use_group, list(drop), list(categorical)
         self.missing = tuple(MISSING if missing is None else missing)
         self.most_categories, self.trees = most_categories, trees
@@ -131,7 +130,13 @@ class OfTables(DataModule):
         """
         self._check_named(table, origin, domain_column)
         self.class_names, y = truth_of(table, names_in(self.label_column), self.problem_kind, origin)
-        return Samples(torch.arange(len(table)), y, columns=self._known_columns(table))
+        columns, self.column_values = self.roles.read(table, origin)
+        return Samples(torch.arange(len(table)), y, columns=columns)
+
+    @property
+    def stratified_by(self) -> list[str] | None:
+        """Return the names of the classes by which a random split is stratified; None if there are no classes."""
+        return self.class_names if self.problem_kind.numbers_outputs else None
 
     def _check_named(self, table: pd.DataFrame, origin: Path, domain_column: Columns | None) -> None:
         named = {"label_column": self.label_column, "group_column": self.group_column, "time_column": self.time_column}
@@ -146,15 +151,6 @@ class OfTables(DataModule):
             )
         if twice := sorted({name for name in table.columns if (table.columns == name).sum() > 1}):
             raise UserError(f"{origin} has several columns called {listed(twice)}: rename them")
-
-    def _known_columns(self, table: pd.DataFrame) -> dict[str, Tensor]:
-        columns = {}
-        if self.group_column is not None:
-            groups = pd.Series(together(table, names_in(self.group_column)))
-            columns["group"], self.column_values["group"] = numbered(groups)
-        if self.time_column is not None:
-            columns["time"] = times_of(together(table, names_in(self.time_column), " "), self.time_column)
-        return columns
 
     def encoded(
         self, sets: dict[str, Samples], table: pd.DataFrame, origin: Path, domain_column: Columns | None = None
@@ -199,15 +195,3 @@ def describe_columns(numbers: Sequence[str], categories: Sequence[str], empty: S
         for word, names in kinds.items()
         if names
     ]
-
-
-def numbered(column: pd.Series) -> tuple[Tensor, list[str]]:
-    """Number the distinct cells of a column in sorted order.
-
-    Returns:
-        The number of each row's cell, ``(N,)`` int64, and the distinct cells.
-    """
-    cells = cells_of(column).tolist()
-    values = sorted_labels(cells)
-    places = {value: number for number, value in enumerate(values)}
-    return torch.tensor([places[cell] for cell in cells]), values

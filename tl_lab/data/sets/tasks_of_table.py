@@ -11,9 +11,9 @@ from tl_lab.data.request import Request
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.columns import check_columns
+from tl_lab.data.sets.roles import Roles, RowSplit, Shares
 from tl_lab.data.sets.tasks import TasksInBatches
-from tl_lab.data.sets.text_table import texts_and_others, three_parts
-from tl_lab.data.splits import check_shares
+from tl_lab.data.sets.text_table import texts_and_others
 from tl_lab.errors import UserError, nearest
 from tl_lab.options import Fraction
 from tl_lab.problems import MultiLabel, Problem, Regression, Several, SingleLabel
@@ -32,6 +32,12 @@ class TasksOfTable(TasksInBatches):
         text_column: name of the column with the text; a list of two columns for pairs of texts.
         tasks: kind of each task by its name: ``classes`` or ``numbers`` if the column of this name contains them, or a
             list of columns with 0 and 1 for a multi-label task.
+        group_column, domain_column: name of the column with the group or domain of each sample, or a list of columns
+            whose cells are combined; None if there are no groups or domains.
+        time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are no
+            times.
+        split: ``random``; ``group``: at random, with all rows of a group in one part; or ``time``: the earliest rows
+            are for training, the latest for test.
         val_share: share of all rows for validation.
         test_share: share of all rows for test.
         encoding: encoding of a text file.
@@ -51,13 +57,18 @@ class TasksOfTable(TasksInBatches):
         path: str | None = None,
         text_column: str | Sequence[str] = "text",
         tasks: Mapping[str, str | Sequence[str]] | None = None,
+        group_column: str | Sequence[str] | None = None,
+        domain_column: str | Sequence[str] | None = None,
+        time_column: str | Sequence[str] | None = None,
+        split: RowSplit = "random",
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.2,
         encoding: str = "utf-8",
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        check_shares(val_share, test_share)
+        self.shares, self.column_values = Shares(val_share, test_share, self.seed), dict[str, list[str]]()
+        self.roles = Roles(group_column, domain_column, time_column, split)
         if path is None:
             raise UserError("data.path is not set: give the table")
         if not tasks:
@@ -66,7 +77,6 @@ class TasksOfTable(TasksInBatches):
             )
         self.path, self.encoding, self.wanted = path, encoding, dict(tasks)
         self.text_columns = [text_column] if isinstance(text_column, str) else [*text_column]
-        self.val_share, self.test_share = val_share, test_share
         self._shape = ()
         used: list[str] = []
         for task, kind in self.wanted.items():
@@ -94,7 +104,7 @@ class TasksOfTable(TasksInBatches):
         if path is None:
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
         wanted = [(f"tasks.{task}", _columns(task, kind)) for task, kind in self.wanted.items()]
-        texts, table = texts_and_others(self, path, self.encoding, self.text_columns, wanted)
+        texts, table = texts_and_others(self, path, self.encoding, self.text_columns, [*wanted, *self.roles.named])
         problems, columns = {}, []
         for task, kind in self.wanted.items():
             names = _columns(task, kind)
@@ -107,9 +117,10 @@ class TasksOfTable(TasksInBatches):
         kept = self.several.known(y).any(1)
         if not bool(kept.all()):
             self.notes.append(f"{int((~kept).sum()):,} of {len(y):,} rows have no label and were dropped")
-        samples = Samples(texts, y).subset(kept.nonzero()[:, 0])
-        self.contents = [samples.fingerprint()]
-        sets = three_parts(samples, self.val_share, self.test_share, self.seed)
+        self.contents = [Samples(texts, y).subset(kept.nonzero()[:, 0]).fingerprint()]
+        known, self.column_values = self.roles.read(table, path)
+        samples = Samples(texts, y, columns=known).subset(kept.nonzero()[:, 0])
+        sets = self.roles.parts(samples, self.shares, None)
         return {**sets, "test": self.few_tested(sets["test"], "table")}
 
 

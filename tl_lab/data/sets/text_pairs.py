@@ -7,15 +7,14 @@ import torch
 
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.sets.columns import names_in
 from tl_lab.data.sets.pairs import name_pair
+from tl_lab.data.sets.roles import Roles, RowSplit, domains_of, named_pair, paired
 from tl_lab.data.sets.text import PAIR_COLUMNS, OfTexts, Published
 from tl_lab.data.sets.text_corpora import StsB, similarities
 from tl_lab.data.sets.text_table import TableOfTexts
-from tl_lab.data.splits import random_split
-from tl_lab.errors import UserError
 from tl_lab.options import Fraction
 from tl_lab.problems import Regression
-from tl_lab.texts import counted
 
 __all__ = ["StsBGenres", "TextTablePair"]
 
@@ -74,11 +73,20 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         label_column: name of the column with the class or the number; or a list of columns with numbers, or with 0 and
             1 for multi-label data.
         domain_column: name of the column with the domain, or a list of columns whose cells are combined, as in
-            ``news-uk``.
+            ``news-uk``; with ``cut``, a column of numbers or dates.
+        cut: share of the rows, in the order of ``domain_column``, that form the domain ``before``; the others form
+            ``after``. None if the values of the column are the domains.
+        group_column: name of the column with the group of each sample, or a list of columns whose cells are combined;
+            None if there are no groups.
+        time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are no
+            times.
         pair: source and target in one option, ``a_to_b``; None to use the next two options.
-        source: a domain or a list of domains.
-        target: a domain.
+        source: a domain or a list of domains; with ``cut``, None means ``before``.
+        target: a domain; with ``cut``, None means ``after``.
         predict: ``classes`` or ``numbers``.
+        split: how each domain is split: ``random``, the source stratified by class; ``group``: at random, with all
+            rows of a group, of both domains, in one part; or ``time``: the earliest rows are for training, the latest
+            for test.
         val_share: share of the source's rows for validation.
         test_share: share of each domain's rows for test.
         encoding: encoding of a text file.
@@ -94,35 +102,26 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         text_column: str | Sequence[str] = "text",
         label_column: str | Sequence[str] = "label",
         domain_column: str | Sequence[str] = "domain",
+        cut: Fraction | None = None,
+        group_column: str | Sequence[str] | None = None,
+        time_column: str | Sequence[str] | None = None,
         pair: str | None = None,
         source: str | Sequence[str] | None = None,
         target: str | None = None,
         predict: Literal["classes", "numbers"] = "classes",
+        split: RowSplit = "random",
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.2,
         encoding: str = "utf-8",
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.take(path, text_column, label_column, val_share, test_share, encoding, predict)
-        self.domain_column, self._named = domain_column, (pair, source, target)
+        roles = Roles(group_column, time_column=time_column, split=split)
+        self.take(path, text_column, label_column, val_share, test_share, encoding, predict, roles)
+        self.domain_column, self.cut, self._named = domain_column, cut, named_pair(pair, source, target, cut)
 
     def read(self) -> dict[str, Samples]:
         """Read the table, and split each domain."""
-        samples, further = self.rows(("domain_column", self.domain_column))
-        domains = further["domain_column"]
-        sources, target = name_pair(*self._named, sorted(set(domains)))
-        of = {
-            name: samples.subset(torch.tensor([domain in names for domain in domains]).nonzero()[:, 0])
-            for name, names in (("source", sources), ("target", [target]))
-        }
-        source, seed = of["source"], self.seed
-        parts = self.parts_of(source)
-        count = len(of["target"])
-        train, test = random_split(count, max(1, round(self.test_share * count)), seed, "target/test")
-        if len(train) == 0:
-            raise UserError(
-                f"data.target: the domain {target!r} has {counted(count, 'row')}, too few for training and test"
-            )
-        whole = {f"source/{name}": part for name, part in parts.items()}
-        return {**whole, "target/train": of["target"].subset(train), "target/test": of["target"].subset(test)}
+        samples, table, path = self.rows(("domain_column", names_in(self.domain_column)))
+        domains = domains_of(table, self.domain_column, self.cut, path)
+        return paired(samples, domains, self._named, self.roles, self.shares, self.stratified_by)

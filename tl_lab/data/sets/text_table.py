@@ -1,7 +1,6 @@
 """Texts from a table of the user."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,22 +15,19 @@ from tl_lab.data.sets.columns import (
     Columns,
     cell_of,
     check_columns,
-    codes_of,
     names_in,
     problem_of,
-    times_of,
-    together,
     truth_of,
 )
+from tl_lab.data.sets.roles import Roles, RowSplit, Shares
 from tl_lab.data.sets.table_files import ENDINGS, parsing, read_table, refuse_empty
 from tl_lab.data.sets.table_stream import IrregularTable, stored_table
 from tl_lab.data.sets.text import OfTexts, TextSet
-from tl_lab.data.splits import check_shares, random_split, split_in_three
 from tl_lab.errors import UserError
 from tl_lab.options import Fraction
 from tl_lab.problems import Problem
 
-__all__ = ["TableOfTexts", "TextTable", "texts_and_others", "texts_of", "three_parts"]
+__all__ = ["TableOfTexts", "TextTable", "texts_and_others", "texts_of"]
 
 _WHOLE = 200 * 2**20  # bytes of the largest table that is read as a whole; parsing takes about ten times the memory
 
@@ -62,6 +58,7 @@ class TableOfTexts(OfTexts):
         test_share: float,
         encoding: str,
         predict: str,
+        roles: Roles,
     ) -> None:
         """Check and store the options for reading the table.
 
@@ -73,9 +70,9 @@ class TableOfTexts(OfTexts):
         columns = [text_column] if isinstance(text_column, str) else [*text_column]
         if len(columns) not in (1, 2):
             raise UserError(f"data.text_column must be one column, or two for pairs of texts, not {len(columns)}")
-        check_shares(val_share, test_share)
+        self.shares, self.column_values = Shares(val_share, test_share, self.seed), dict[str, list[str]]()
         self.path, self.text_columns, self.label_columns = path, columns, names_in(label_column)
-        self.val_share, self.test_share, self.encoding = val_share, test_share, encoding
+        self.encoding, self.roles = encoding, roles
         self.problem_kind = self.problem_for({"predict": predict, "label_column": label_column})
         self.problem = self.problem_kind(())
 
@@ -85,15 +82,14 @@ class TableOfTexts(OfTexts):
         columns = {"text_column": self.text_columns, "label_column": self.label_columns[0]}
         return {**columns, "encoding": self.encoding}
 
-    def rows(self, *further: tuple[str, Columns]) -> tuple[Samples, dict[str, list[str]]]:
+    def rows(self, *further: tuple[str, Sequence[str]]) -> tuple[Samples, pd.DataFrame, Path]:
         """Read the table.
 
         Args:
             further: pairs of an option that names further columns, and these columns.
 
         Returns:
-            Texts with their labels; and for each of these options the cell of each row, combined from all of its
-            columns.
+            Texts with their labels, groups, domains and times; a table of the further columns; and the path.
 
         Raises:
             UserError: the file, a column or a label is missing or damaged.
@@ -101,22 +97,17 @@ class TableOfTexts(OfTexts):
         path = next((place for place in places_of(self.path) if place.is_file()), None)
         if path is None:
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
-        others = [("label_column", self.label_columns), *((option, names_in(names)) for option, names in further)]
+        others = [("label_column", self.label_columns), *self.roles.named, *further]
         texts, table = texts_and_others(self, path, self.encoding, self.text_columns, others)
         self.class_names, y = truth_of(table, self.label_columns, self.problem_kind, path)
-        samples = Samples(texts, y)
-        self.contents = [samples.fingerprint()]
-        cells = {}
-        for option, columns in further:
-            check_columns(table, option, names_in(columns), path)
-            cells[option] = together(table, names_in(columns), " " if option == "time_column" else "-")
-        return samples, cells
+        self.contents = [Samples(texts, y).fingerprint()]
+        columns, self.column_values = self.roles.read(table, path)
+        return Samples(texts, y, columns=columns), table, path
 
-    def parts_of(self, samples: Samples) -> dict[str, Samples]:
-        """Split samples into training, validation and test, stratified by class if there are classes."""
-        if self.problem_kind.numbers_outputs:
-            return split_in_three(samples, self.val_share, self.test_share, self.seed, self.class_names)
-        return three_parts(samples, self.val_share, self.test_share, self.seed)
+    @property
+    def stratified_by(self) -> list[str] | None:
+        """Return the names of the classes by which a random split is stratified; None if there are no classes."""
+        return self.class_names if self.problem_kind.numbers_outputs else None
 
 
 class TextTable(TableOfTexts, TextSet):
@@ -132,6 +123,8 @@ class TextTable(TableOfTexts, TextSet):
         time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are no
             times.
         predict: ``classes`` or ``numbers``.
+        split: ``random``, stratified by class; ``group``: at random, with all rows of a group in one part; or
+            ``time``: the earliest rows are for training, the latest for test.
         val_share: share of all rows for validation.
         test_share: share of all rows for test.
         encoding: encoding of a text file.
@@ -148,41 +141,20 @@ class TextTable(TableOfTexts, TextSet):
         domain_column: str | Sequence[str] | None = None,
         time_column: str | Sequence[str] | None = None,
         predict: Literal["classes", "numbers"] = "classes",
+        split: RowSplit = "random",
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.2,
         encoding: str = "utf-8",
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.take(path, text_column, label_column, val_share, test_share, encoding, predict)
-        named = {"group_column": group_column, "domain_column": domain_column, "time_column": time_column}
-        self.further = {option: name for option, name in named.items() if name is not None}
+        roles = Roles(group_column, domain_column, time_column, split)
+        self.take(path, text_column, label_column, val_share, test_share, encoding, predict, roles)
 
     def read(self) -> dict[str, Samples]:
-        """Read the table and split it, stratified by class."""
-        samples, further = self.rows(*self.further.items())
-        columns = {
-            option.removesuffix("_column"): times_of(cells, self.further[option])
-            if "time" in option
-            else codes_of(cells)
-            for option, cells in further.items()
-        }
-        return self.parts_of(replace(samples, columns=columns))
-
-
-def three_parts(samples: Samples, val_share: float, test_share: float, seed: int) -> dict[str, Samples]:
-    """Split samples at random, independent of labels.
-
-    Args:
-        samples: samples to split.
-        val_share: share of all samples for validation.
-        test_share: share of all samples for test.
-        seed: the run's seed.
-    """
-    count = len(samples)
-    rest, test = random_split(count, max(1, round(test_share * count)), seed, "test")
-    train, val = random_split(len(rest), max(1, round(val_share * count)), seed, "val")
-    return {"train": samples.subset(rest[train]), "val": samples.subset(rest[val]), "test": samples.subset(test)}
+        """Read the table, and split its rows."""
+        samples, _, _ = self.rows()
+        return self.roles.parts(samples, self.shares, self.stratified_by)
 
 
 def texts_and_others(
