@@ -3,15 +3,19 @@
 ``mkdocs.yml`` names this file as a hook. Nothing that it makes is stored in the repository.
 """
 
+import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from tl_lab.config import choices, describe
+from tl_lab.config.instantiate import locate
 from tl_lab.config.nodes import read_node
 from tl_lab.results.names import format_metric
 from tl_lab.results.tables.papers import Paper, papers
@@ -25,6 +29,8 @@ GROUPS = {
     "data": "Data",
     "validator": "Validators",
 }
+_ROLE = re.compile(r":(class|func|meth|mod|attr|data|exc):<code>(~?)([\w.]+)</code>")  # Sphinx's, in docstrings
+_NAME = re.compile(r"(?<=<td><code>)[^<]+(?=</code></td>)")  # a cell that contains only a name
 COPIED = {"changelog.md": "CHANGELOG.md", "security.md": "SECURITY.md"}
 DETAILS = {  # pages with a table of details that change numbers
     "strategy": ("continual_learning", "few_shot"),
@@ -61,6 +67,23 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         return f"[{text}]({pages[target]})" if target in pages else text
 
     return _OUTSIDE.sub(link, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Turn Sphinx roles in docstrings into links, and let long names in tables be broken (an event of MkDocs).
+
+    A role becomes plain code if the site does not describe its object.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        role, short, name = found.groups()
+        shown = (name.rpartition(".")[2] if short else name) + ("()" if role in ("func", "meth") else "")
+        return f'<autoref identifier="{name}" optional><code>{shown}</code></autoref>'
+
+    def breakable(found: re.Match[str]) -> str:
+        return re.sub(r"(?<=\w)[/_.](?=\w)", r"\g<0><wbr>", found[0])
+
+    return _NAME.sub(breakable, _ROLE.sub(link, html))
 
 
 def card(group: str, name: str, file: Path, stored: list[Paper], shown: set[str]) -> str:
@@ -108,9 +131,37 @@ def card(group: str, name: str, file: Path, stored: list[Paper], shown: set[str]
             if target in shown
             else [f"::: {target}", "    options:", "      heading_level: 3"]
         )
-        parts += ["## Class and paper", "", *described, ""]
+        parts += ["## Class and paper", "", *own_defaults(target, file), *described, ""]
         shown.add(target)
     return "\n".join(parts)
+
+
+def own_defaults(target: str, file: Path) -> list[str]:
+    """State which defaults in the signature of a class differ from the values in the file of a choice."""
+    node = yaml.safe_load(file.read_text(encoding="utf-8"))
+    parameters = inspect.signature(locate(target)).parameters
+    differing = [
+        f"`{key}={parameters[key].default!r}`"
+        for key, value in node.items()
+        if key in parameters and parameters[key].default is not inspect.Parameter.empty
+        if _plain(parameters[key].default) != _plain(value) and not _is_computed(value)
+    ]
+    if not differing:
+        return []
+    return [
+        "Runs take their defaults from the file above. The defaults in the class's signature apply only if the class "
+        f"is built in Python without this file; they differ in {', '.join(differing)}.",
+        "",
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return [*map(_plain, value)] if isinstance(value, tuple | list) else value
+
+
+def _is_computed(value: Any) -> bool:
+    """Whether a value depends on other options, or has options of its own."""
+    return isinstance(value, Mapping) or (isinstance(value, str) and "${" in value)
 
 
 def suggested(group: str, name: str, above: str) -> list[str]:

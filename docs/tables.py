@@ -93,10 +93,26 @@ def first_seeds_table() -> str:
 def settings_table(name: str = "embedded_pair_settings.csv") -> str:
     """List the settings that were tried, in descending order of agreement."""
     rows = _rows(name)
+    if "bottleneck" in rows[0]:
+        rows = [_joined_settings(row) for row in rows]
     columns = [column for column in rows[0] if any(row[column] for row in rows)]
     lines = ["| " + " | ".join(column.replace("_", " ") for column in columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(row[column] for column in columns) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _joined_settings(row: dict[str, str]) -> dict[str, str]:
+    """Join the columns of the settings of a row into two, because a page has no room for a column of each."""
+    method = f"{row['method']}, lambda {row['lambda_max']}" if row["lambda_max"] else row["method"]
+    norm = row["batch_norm"].replace("_", "-")
+    setting = [method, f"{norm} batch-norm" if norm != "none" else "no batch-norm"]
+    for column in ("bottleneck", "head_hidden", "discriminator"):
+        setting += [f"{column.replace('_hidden', '')} {row[column].replace(' ', ', ')}"] if row.get(column) else []
+    training = [f"{row['optimizer']} {row['lr']}", f"{int(row['steps']):,} x {row['batch']}"]
+    training += ["augmented"] if row["augmentation"] == "yes" else []
+    scores = {column: row[column] for column in [*row][[*row].index("augmentation") + 1 :]}
+    first = {"setting": "; ".join(setting), "training": ", ".join(training)}
+    return {**first, "round": row["round"], "seeds": row["seeds"], **scores}
 
 
 def settings_again_table() -> str:

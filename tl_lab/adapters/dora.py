@@ -9,9 +9,7 @@ class DoRA(LoRA):
     """Learn a low-rank update of the direction of each chosen layer's weights, and the magnitude of each output.
 
     W' = m * (W + alpha / rank * B A) / |W + alpha / rank * B A|, with norms over inputs; m starts as |W|.
-
-    Args:
-        options: keyword arguments of :class:`~tl_lab.adapters.lora.LoRA`.
+    The arguments are those of :class:`~tl_lab.adapters.lora.LoRA`.
 
     References:
         S.-Y. Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", ICML 2024. https://arxiv.org/abs/2402.09353

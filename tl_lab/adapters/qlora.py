@@ -22,7 +22,9 @@ class QLoRA(LoRA):
 
     Args:
         bits: 4 (NormalFloat, doubly quantised) or 8.
-        rank, alpha, dropout: see :class:`~tl_lab.adapters.lora.LoRA`.
+        rank: see :class:`~tl_lab.adapters.lora.LoRA`.
+        alpha: likewise.
+        dropout: likewise.
         targets: of the updates; every linear layer by default, as in the paper.
 
     References:

@@ -255,7 +255,7 @@ def enough_permutations(alpha: float, tests: int) -> int:
         alpha: level, in (0, 1).
         tests: >= 1.
 
-    Example:
+    Examples:
         >>> enough_permutations(0.05, 7)  # 7 / (279 + 1) = .025
         279
     """

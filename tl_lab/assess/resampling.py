@@ -62,7 +62,7 @@ def jackknifed(whole: float, left_out: np.ndarray, least: float = -np.inf, most:
     References:
         Efron and Stein, The Jackknife Estimate of Variance, Annals of Statistics 9 (1981).
 
-    Example:
+    Examples:
         >>> jackknifed(1.0, np.array([0.5, 1.0, 1.5])).text(2)
         '1.00 (-1.48 to 3.48)'
     """

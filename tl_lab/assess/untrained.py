@@ -28,7 +28,7 @@ def untrained(network: Module, seed: int = 0) -> Module:
         Rabanser, Guennemann and Lipton, Failing Loudly: An Empirical Study of Methods for Detecting Dataset Shift,
         NeurIPS 2019, section 3.1 (untrained autoencoder).
 
-    Example:
+    Examples:
         >>> layer = nn.Linear(2, 3)
         >>> torch.equal(untrained(layer).weight, untrained(layer).weight), untrained(layer).bias.tolist()
         (True, [0.0, 0.0, 0.0])

@@ -231,7 +231,7 @@ class Recogniser(nn.Module):
 def repetition(text: str) -> float:
     """Length of a text divided by that of its compressed form, which is above 2 if the text repeats itself.
 
-    Example:
+    Examples:
         >>> repetition("five eight one") < 1, repetition("five " * 50) > 10
         (True, True)
     """

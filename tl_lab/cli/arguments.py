@@ -146,7 +146,7 @@ def quote(value: str) -> str:
 
     A backslash is an escape only before a quote or ``${``; all others are literal.
 
-    Example:
+    Examples:
         >>> print(quote("it's"), quote(r"a\\b"), quote("${oc.env:HOME}"))
         'it\\'s' 'a\\b' '\\${oc.env:HOME}'
     """

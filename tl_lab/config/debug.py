@@ -23,7 +23,7 @@ def is_trial(overrides: Sequence[str]) -> bool:
 def debugged(overrides: Sequence[str]) -> list[str]:
     """Add the settings of ``debug=true`` where it is given, except for keys that are also given.
 
-    Example:
+    Examples:
         >>> debugged(["debug=true", "figures=false"])[:3]
         ['debug=true', 'figures=false', 'trainer.max_epochs=1']
         >>> debugged(["seed=1"])
@@ -40,7 +40,7 @@ def debugged(overrides: Sequence[str]) -> list[str]:
 def without_debug(overrides: Sequence[str]) -> list[str]:
     """Remove ``debug=true`` and the settings that it added.
 
-    Example:
+    Examples:
         >>> without_debug(debugged(["seed=1", "debug=true"]))
         ['seed=1']
         >>> without_debug(debugged(["debug=true", "figures=true"]))

@@ -34,7 +34,7 @@ def average_accuracy(accuracies: Tensor) -> float:
     References:
         Lopez-Paz and Ranzato, NIPS 2017, section 2: ACC.
 
-    Example:
+    Examples:
         >>> average_accuracy(torch.tensor([[1.0, 0.25], [0.75, 0.5]]))
         0.625
     """
@@ -56,7 +56,7 @@ def backward_transfer(accuracies: Tensor) -> float:
     References:
         Lopez-Paz and Ranzato, NIPS 2017, section 2: BWT.
 
-    Example:
+    Examples:
         >>> backward_transfer(torch.tensor([[1.0, 0.25], [0.75, 0.5]]))
         -0.25
     """
@@ -79,7 +79,7 @@ def forward_transfer(accuracies: Tensor, baseline: Tensor) -> float:
     References:
         Lopez-Paz and Ranzato, NIPS 2017, section 2: FWT.
 
-    Example:
+    Examples:
         >>> forward_transfer(torch.tensor([[1.0, 0.25], [0.75, 0.5]]), baseline=torch.tensor([0.5, 0.125]))
         0.125
     """
@@ -103,7 +103,7 @@ def forgetting(accuracies: Tensor) -> float:
     References:
         Chaudhry et al., ECCV 2018, equation 3 and the average F_k over tasks.
 
-    Example:
+    Examples:
         >>> forgetting(torch.tensor([[1.0, 0.25], [0.75, 0.5]]))
         0.25
     """

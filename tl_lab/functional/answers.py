@@ -19,7 +19,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 def words_in(text: str) -> list[tuple[int, int]]:
     """Find words and punctuation marks: start and end (exclusive) of each.
 
-    Example:
+    Examples:
         >>> words_in("It is 9.")
         [(0, 2), (3, 5), (6, 7), (7, 8)]
     """
@@ -34,7 +34,7 @@ class Passage(NamedTuple):
         context: the text.
         answers: the texts of the correct answers.
 
-    Example:
+    Examples:
         >>> passage = Passage("Who wrote it?", "Ada Lovelace wrote it.", ("Ada Lovelace",))
         >>> passage.text(0, 1)
         'Ada Lovelace'
@@ -53,7 +53,7 @@ class Passage(NamedTuple):
 def normalised(answer: str) -> str:
     """Write an answer in lower case, without punctuation, articles and extra spaces.
 
-    Example:
+    Examples:
         >>> normalised("The Analytical  Engine!")
         'analytical engine'
     """
@@ -76,7 +76,7 @@ def answer_scores(given: str, answers: Sequence[str]) -> tuple[float, float]:
         P. Rajpurkar, J. Zhang, K. Lopyrev, P. Liang, "SQuAD: 100,000+ Questions for Machine Comprehension of Text",
         EMNLP 2016. https://arxiv.org/abs/1606.05250
 
-    Example:
+    Examples:
         >>> answer_scores("the poet Ada Lovelace", ["Ada Lovelace", "Lovelace"])
         (0.0, 0.8)
     """
@@ -103,7 +103,7 @@ def best_spans(outputs: Tensor, words: Tensor, longest: int = 30) -> Tensor:
     Returns:
         First and last word, ``(N, 2)``, int64.
 
-    Example:
+    Examples:
         >>> scores = torch.tensor([[[0.0, 0.0], [5.0, 0.0], [0.0, 4.0], [0.0, 0.0]]])
         >>> best_spans(scores, words=torch.tensor([4])).tolist()
         [[1, 2]]

@@ -27,7 +27,7 @@ def attention_logits(queries: Tensor, support: Tensor, labels: Tensor, way: int,
     References:
         Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016, equations 1 and 2 (scale 1).
 
-    Example:
+    Examples:
         >>> queries, support = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
         >>> attention_logits(queries, support, labels=torch.tensor([[0, 1]]), way=2).tolist()
         [[[1.0, 0.0]]]

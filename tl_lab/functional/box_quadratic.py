@@ -33,7 +33,7 @@ def minimise_in_box(
         Mehrotra, On the Implementation of a Primal-Dual Interior Point Method, SIAM Journal on Optimization 2 (1992);
         Nocedal and Wright, Numerical Optimization, second edition, algorithm 16.4.
 
-    Example:
+    Examples:
         >>> k, c = torch.eye(2, dtype=torch.double), torch.tensor([2.0, 0.5], dtype=torch.double)
         >>> b, _ = minimise_in_box(k, c, upper=1.0, low=0.0, high=2.0)
         >>> [round(value, 4) for value in b.tolist()]

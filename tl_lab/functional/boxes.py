@@ -27,7 +27,7 @@ def relative_bucket(distance: Tensor, bins: int = 32, longest: int = 500) -> Ten
         C. Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR 21,
         2020. https://arxiv.org/abs/1910.10683
 
-    Example:
+    Examples:
         >>> relative_bucket(torch.tensor([0, 1, 7, 60, 9000, -1, -60])).tolist()
         [0, 1, 7, 11, 15, 17, 27]
     """

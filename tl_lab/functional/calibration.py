@@ -32,7 +32,7 @@ class Reliability(NamedTuple):
         confidence, accuracy: means over each bin, ``(B,)``; NaN if it is empty.
         error: expected calibration error, ``sum_b n_b / N |accuracy_b - confidence_b|``.
 
-    Example:
+    Examples:
         >>> found = reliability(np.array([0.75, 0.75, 0.25]), np.array([1, 0, 0]), bins=2)
         >>> found.counts.tolist(), found.confidence.tolist(), found.accuracy.tolist()
         ([1, 2], [0.25, 0.75], [0.0, 0.5])
@@ -54,7 +54,7 @@ class Calibration(NamedTuple):
         low, high: 95 % bootstrap interval over samples, corrected for the bias of resampling, and at least 0.
         bias_low, bias_high: between which 95 % of the errors of such draws lie.
 
-    Example:
+    Examples:
         >>> found = calibration(torch.tensor([[0.75, 0.25]] * 100), torch.tensor([0] * 50 + [1] * 50))
         >>> found.low < found.error < found.high, found.bias < 0.1
         (True, True)
@@ -80,7 +80,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
     References:
         Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, ICML 2017, equation 3.
 
-    Example:
+    Examples:
         >>> reliability(np.array([0.75, 0.75, 0.25]), np.array([1, 0, 0]), bins=2).error
         0.25
     """
@@ -108,7 +108,7 @@ def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15, draws: in
     References:
         Broecker and Smith, Increasing the Reliability of Reliability Diagrams, Weather and Forecasting 22 (2007).
 
-    Example:
+    Examples:
         >>> found = calibration(torch.tensor([[0.75, 0.25]] * 100), torch.tensor([0] * 50 + [1] * 50))
         >>> found.error, found.p < 0.01
         (0.25, True)
@@ -139,7 +139,7 @@ def temperature(logits: Tensor, labels: Tensor) -> float:
     References:
         Guo et al., ICML 2017, section 4.2.
 
-    Example:
+    Examples:
         >>> round(temperature(torch.tensor([[3.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])), 2)
         2.73
     """
@@ -171,7 +171,7 @@ def temperature_interval(logits: Tensor, labels: Tensor, draws: int = 200, seed:
     Raises:
         ValueError: there is no sample, or a logit is not finite.
 
-    Example:
+    Examples:
         >>> low, high = temperature_interval(torch.tensor([[3.0, 0.0]] * 80), torch.tensor([0, 0, 0, 1] * 20))
         >>> low < 2.73 < high
         True
@@ -218,7 +218,7 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarr
     References:
         Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, NIPS 2017.
 
-    Example:
+    Examples:
         >>> coverage, risk, area = risk_coverage(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1, 1, 0, 1]))
         >>> coverage.tolist(), [round(error, 2) for error in risk.tolist()], round(area, 3)
         ([0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.33, 0.25], 0.146)
@@ -245,7 +245,7 @@ def aurc_interval(confidence: np.ndarray, correct: np.ndarray, draws: int = 200,
     Raises:
         ValueError: there is no sample.
 
-    Example:
+    Examples:
         >>> low, high = aurc_interval(np.linspace(0.5, 1, 100), np.arange(100) >= 20)
         >>> low < risk_coverage(np.linspace(0.5, 1, 100), np.arange(100) >= 20)[2] < high
         True

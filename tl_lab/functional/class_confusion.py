@@ -21,7 +21,7 @@ def certainty_weights(p: Tensor) -> Tensor:
     References:
         Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018, equation 7.
 
-    Example:
+    Examples:
         >>> [round(weight, 3) for weight in certainty_weights(torch.tensor([[1.0, 0.0], [0.5, 0.5]])).tolist()]
         [2.0, 1.5]
     """
@@ -46,7 +46,7 @@ def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     References:
         Jin et al., Minimum Class Confusion for Versatile Domain Adaptation, ECCV 2020, equations 2 to 6.
 
-    Example:
+    Examples:
         >>> round(float(minimum_class_confusion(torch.zeros(4, 2))), 3)
         0.5
         >>> round(float(minimum_class_confusion(torch.tensor([[9.0, 0.0], [0.0, 9.0]]))), 3)
@@ -75,7 +75,7 @@ def batch_nuclear_norm(p: Tensor) -> Tensor:
         Cui et al., Towards Discriminability and Diversity: Batch Nuclear-norm Maximization under Label
         Insufficient Situations, CVPR 2020, equation 10.
 
-    Example:
+    Examples:
         >>> round(float(batch_nuclear_norm(torch.eye(2))), 3)
         -1.0
         >>> round(float(batch_nuclear_norm(torch.full((2, 2), 0.5))), 3)

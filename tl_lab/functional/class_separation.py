@@ -28,7 +28,7 @@ def h_score(features: Tensor, labels: Tensor, exact: bool = True) -> float:
     References:
         Bao et al., An Information-Theoretic Approach to Transferability in Task Transfer Learning, ICIP 2019.
 
-    Example:
+    Examples:
         >>> features = torch.tensor([[0.0, 1.0], [0.0, -1.0], [2.0, 1.0], [2.0, -1.0]])
         >>> round(h_score(features, torch.tensor([0, 0, 1, 1])), 3)
         1.0
@@ -56,7 +56,7 @@ def regularised_h_score(features: Tensor, labels: Tensor, exact: bool = True) ->
         Ibrahim, Ponomareva and Mazumder, Newer is Not Always Better: Rethinking Transferability Metrics, Their
         Peculiarities, Stability and Performance, ECML PKDD 2022, section 4.
 
-    Example:
+    Examples:
         >>> features = torch.tensor([[0.0, 1.0], [0.0, -1.0], [2.0, 1.0], [2.0, -1.0]])
         >>> round(regularised_h_score(features, torch.tensor([0, 0, 1, 1])), 3)
         1.333
@@ -105,7 +105,7 @@ def transrate(features: Tensor, labels: Tensor, epsilon: float = 1e-4) -> float:
     References:
         Huang et al., Frustratingly Easy Transferability Estimation, ICML 2022, equation 6.
 
-    Example:
+    Examples:
         >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 1.0], [-1.0, 0.9], [0.0, -1.0], [0.0, -1.1]])
         >>> round(transrate(features, torch.tensor([0, 0, 1, 1, 2, 2])), 2)
         2.99

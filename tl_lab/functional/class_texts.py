@@ -18,7 +18,7 @@ def class_directions(embeddings: Sequence[Tensor]) -> Tensor:
     Returns:
         ``(C, D)``, each of length 1.
 
-    Example:
+    Examples:
         >>> class_directions([torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 3.0]])]).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
@@ -35,7 +35,7 @@ def neutral_bias(directions: Tensor, neutral: Tensor) -> Tensor:
     Returns:
         ``(C,)``, the mean over the texts.
 
-    Example:
+    Examples:
         >>> [round(bias, 3) for bias in neutral_bias(torch.eye(2), torch.tensor([[3.0, 4.0]])).tolist()]
         [-0.6, -0.8]
     """
@@ -58,7 +58,7 @@ def contextual_calibration(log_p: Tensor, neutral: Tensor) -> Tensor:
         Z. Zhao et al., "Calibrate Before Use: Improving Few-Shot Performance of Language Models", ICML 2021, section 5.
         https://arxiv.org/abs/2102.09690
 
-    Example:
+    Examples:
         >>> log_p, neutral = torch.tensor([[0.8, 0.2]]).log(), torch.tensor([[0.6, 0.4]]).log()
         >>> [round(p, 3) for p in contextual_calibration(log_p, neutral).exp()[0].tolist()]
         [0.727, 0.273]

@@ -26,7 +26,7 @@ def nt_xent(left: Tensor, right: Tensor, temperature: float) -> tuple[Tensor, Te
         T. Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
         https://arxiv.org/abs/2002.05709
 
-    Example:
+    Examples:
         >>> loss, found = nt_xent(torch.eye(2), torch.eye(2), temperature=1.0)
         >>> round(float(loss), 3), float(found)
         (0.551, 1.0)

@@ -12,7 +12,7 @@ __all__ = ["coral", "covariance"]
 def covariance(x: Tensor) -> Tensor:
     """Covariance of the columns of ``(N, D)``, divided by N - 1: ``(D, D)``.
 
-    Example:
+    Examples:
         >>> covariance(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).tolist()
         [[2.0, 0.0], [0.0, 0.0]]
     """
@@ -37,7 +37,7 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
         Sun and Saenko, Deep CORAL: Correlation Alignment for Deep Domain Adaptation, ECCV Workshops 2016,
         equations 1 to 3.
 
-    Example:
+    Examples:
         >>> float(coral(torch.tensor([[1.0], [-1.0]]), torch.tensor([[2.0], [-2.0]])))
         9.0
     """

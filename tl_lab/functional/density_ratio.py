@@ -44,7 +44,7 @@ def classifier_ratio(source: Tensor, target: Tensor, at: Tensor, regularisation:
         Bickel, Brueckner and Scheffer, Discriminative Learning for Differing Training and Test Distributions,
         ICML 2007, section 3.
 
-    Example:
+    Examples:
         >>> source = torch.linspace(-2, 2, 9)[:, None]
         >>> ratio = classifier_ratio(source, source + 1, at=torch.tensor([[-2.0], [0.5], [3.0]]))
         >>> [round(value, 1) for value in ratio.tolist()]
@@ -100,7 +100,7 @@ def kliep_ratio(
         Sugiyama, Suzuki, Nakajima, Kashima, von Buenau and Kawanabe, Direct Importance Estimation for Covariate Shift
         Adaptation, Annals of the Institute of Statistical Mathematics 60 (2008), sections 2.2 to 2.4.
 
-    Example:
+    Examples:
         >>> source = torch.linspace(-2, 2, 9)[:, None]
         >>> ratio = kliep_ratio(source, source + 1, at=source, widths=[1.0])
         >>> round(float(ratio.mean()), 3), bool(ratio[0] < ratio[-1])
@@ -189,7 +189,7 @@ def kernel_mean_matching(
         Huang, Smola, Gretton, Borgwardt and Schoelkopf, Correcting Sample Selection Bias by Unlabeled Data, NIPS
         2006, equation 12.
 
-    Example:
+    Examples:
         >>> source = torch.linspace(-2, 2, 9)[:, None]
         >>> weights = kernel_mean_matching(source, target=source[5:], bound=4.0)
         >>> bool(weights[:4].mean() < 0.1 < weights[5:].mean())
@@ -226,7 +226,7 @@ def effective_sample_size(weights: Tensor) -> float:
     References:
         Kish, Survey Sampling, Wiley 1965, section 11.2.
 
-    Example:
+    Examples:
         >>> effective_sample_size(torch.tensor([1.0, 1.0, 0.0]))
         2.0
     """

@@ -22,7 +22,7 @@ def expanded_distances(points: Tensor, centres: Tensor) -> Tensor:
     Returns:
         ``(..., M, N)``, each >= 0, at least in single precision.
 
-    Example:
+    Examples:
         >>> expanded_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]])).tolist()
         [[25.0, 1.0]]
     """

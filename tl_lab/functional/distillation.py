@@ -29,7 +29,7 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float
         Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2; Li and Hoiem, Learning
         without Forgetting, TPAMI 40 (2018), section 3.
 
-    Example:
+    Examples:
         >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
         >>> round(float(distillation_loss(student, teacher, temperature=2.0)), 3)
         0.693

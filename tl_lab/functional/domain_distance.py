@@ -24,7 +24,7 @@ def a_distance(accuracy: float) -> float:
         Ben-David, Blitzer, Crammer and Pereira, Analysis of Representations for Domain Adaptation, NIPS 2006,
         section 4; Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), equation 3.
 
-    Example:
+    Examples:
         >>> a_distance(0.5), a_distance(0.75), a_distance(1.0)
         (0.0, 1.0, 2.0)
     """
@@ -50,7 +50,7 @@ def linear_domain_accuracy(source: Tensor, target: Tensor, max_samples: int = 20
     Raises:
         ValueError: a domain has fewer than two samples, or a feature is not finite.
 
-    Example:
+    Examples:
         >>> source = torch.linspace(0, 1, 20)[:, None]
         >>> linear_domain_accuracy(source, source + 5)
         1.0
@@ -85,7 +85,7 @@ def halves(source: Tensor, target: Tensor, max_samples: int, seed: int) -> tuple
     Raises:
         ValueError: a domain has fewer than two samples, or a value is not finite.
 
-    Example:
+    Examples:
         >>> source = torch.arange(5.0)[:, None]
         >>> fitted, scored = halves(source, source + 10, max_samples=4, seed=0)
         >>> [tuple(part.shape) for part in (*fitted, *scored)]

@@ -21,7 +21,7 @@ class FoldedDistance(NamedTuple):
         low, high: 95 % interval by Student's t over the folds, in [0, 2].
         accuracies: of the domain classifier on each fold.
 
-    Example:
+    Examples:
         >>> source = torch.linspace(0, 1, 20)[:, None]
         >>> folded_a_distance(source, source + 5).accuracies
         (1.0, 1.0, 1.0, 1.0, 1.0)
@@ -52,7 +52,7 @@ def folded_a_distance(
     Raises:
         ValueError: a domain has fewer samples than folds, or a feature is not finite.
 
-    Example:
+    Examples:
         >>> source = torch.linspace(0, 1, 20)[:, None]
         >>> found = folded_a_distance(source, source + 5)
         >>> found.distance, found.low < 2.0

@@ -25,7 +25,7 @@ def entities(tags: Sequence[str]) -> list[Entity]:
         E. F. Tjong Kim Sang, S. Buchholz, "Introduction to the CoNLL-2000 Shared Task: Chunking", CoNLL 2000.
         https://aclanthology.org/W00-0726
 
-    Example:
+    Examples:
         >>> entities(["B-total", "I-total", "O", "I-date"])
         [('total', 0, 2), ('date', 3, 4)]
     """
@@ -53,7 +53,7 @@ def count_entities(
     Returns:
         The numbers of correct, predicted and true spans.
 
-    Example:
+    Examples:
         >>> right, given, wanted = count_entities([["B-date", "O"]], [["B-date", "I-date"]])
         >>> dict(right), dict(given), dict(wanted)
         ({}, {'date': 1}, {'date': 1})
@@ -70,7 +70,7 @@ def count_entities(
 def precision_recall_f1(right: float, given: float, wanted: float) -> tuple[float, float, float]:
     """Compute P = right / given, R = right / wanted and F1 = 2 right / (given + wanted); 0 where nothing is there.
 
-    Example:
+    Examples:
         >>> precision_recall_f1(right=3, given=4, wanted=6)
         (0.75, 0.5, 0.6)
     """

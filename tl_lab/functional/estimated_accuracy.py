@@ -10,7 +10,7 @@ __all__ = ["Estimated", "average_threshold", "confidence_based", "difference_of_
 class Estimated(NamedTuple):
     """An estimate of an accuracy with its 95 % interval, all in [0, 1].
 
-    Example:
+    Examples:
         >>> estimate = confidence_based(np.array([0.5, 1.0]))
         >>> estimate.accuracy, round(estimate.low, 2), estimate.high
         (0.75, 0.26, 1.0)
@@ -30,7 +30,7 @@ def confidence_based(confidence: np.ndarray) -> Estimated:
     Args:
         confidence: calibrated probabilities of the answers, ``(N,)``.
 
-    Example:
+    Examples:
         >>> confidence_based(np.array([0.5, 1.0])).accuracy
         0.75
     """
@@ -50,7 +50,7 @@ def difference_of_confidences(reference: np.ndarray, correct: np.ndarray, confid
     References:
         Guillory et al., Predicting with Confidence on Unseen Distributions, ICCV 2021, equation 4 with a slope of 1.
 
-    Example:
+    Examples:
         >>> reference, correct = np.array([0.75, 0.75]), np.array([1, 0])
         >>> difference_of_confidences(reference, correct, confidence=np.array([0.5, 0.75])).accuracy
         0.375
@@ -78,7 +78,7 @@ def average_threshold(
     References:
         Garg et al., Leveraging Unlabeled Data to Predict Out-of-Distribution Performance, ICLR 2022, equation 4.
 
-    Example:
+    Examples:
         >>> reference, correct = np.array([0.2, 0.6, 0.8, 0.9]), np.array([0, 1, 1, 1])
         >>> average_threshold(reference, correct, confidence=np.array([0.1, 0.5, 0.7, 0.9])).accuracy
         0.5

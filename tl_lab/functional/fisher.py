@@ -67,7 +67,7 @@ def fisher_sums(
         van de Ven, On the Computation of the Fisher Information in Continual Learning, ICLR Blogposts 2025, which
         compares the four.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Linear(1, 2, bias=False)
         >>> _ = torch.nn.init.zeros_(model.weight)
         >>> sums, count = fisher_sums(model, [(torch.ones(2, 1), torch.tensor([0, 1]))])
@@ -116,7 +116,7 @@ def fisher_diagonal(
     Raises:
         UserError: see :func:`fisher_sums`; or there is no sample.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Linear(1, 2, bias=False)
         >>> _ = torch.nn.init.zeros_(model.weight)
         >>> fisher_diagonal(model, [(torch.ones(2, 1), torch.tensor([0, 1]))])["weight"].tolist()
@@ -145,7 +145,7 @@ def sensitivity_sums(
         Aljundi et al., Memory Aware Synapses: Learning What (not) to Forget, ECCV 2018, equation 2, with the squared
         norm of the output for multi-dimensional outputs.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Linear(1, 2, bias=False)
         >>> _ = torch.nn.init.ones_(model.weight)
         >>> sums, count = sensitivity_sums(model, [(torch.ones(3, 1), torch.zeros(3))])
@@ -171,7 +171,7 @@ def output_sensitivity(
     Raises:
         UserError: see :func:`sensitivity_sums`; or there is no sample.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Linear(1, 2, bias=False)
         >>> _ = torch.nn.init.ones_(model.weight)
         >>> output_sensitivity(model, [(torch.ones(3, 1), torch.zeros(3))])["weight"].tolist()

@@ -20,7 +20,7 @@ def bures(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, root_b: Tensor) -> flo
     Returns:
         >= 0.
 
-    Example:
+    Examples:
         >>> bures(torch.zeros(1), torch.ones(1, 1), torch.tensor([3.0]), torch.tensor([[2.0]]))
         10.0
     """
@@ -45,7 +45,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     References:
         Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, NIPS 2017.
 
-    Example:
+    Examples:
         >>> round(frechet_distance(torch.tensor([[-1.0], [1.0]]), torch.tensor([[2.0], [4.0]])), 3)
         9.0
     """
@@ -71,7 +71,7 @@ def otdd(x_a: Tensor, y_a: Tensor, x_b: Tensor, y_b: Tensor) -> float:
     References:
         Alvarez-Melis and Fusi, Geometric Dataset Distances via Optimal Transport, NeurIPS 2020, equation 5.
 
-    Example:
+    Examples:
         >>> x, y = torch.tensor([[0.0], [1.0], [4.0], [5.0]]), torch.tensor([0, 0, 1, 1])
         >>> round(otdd(x, y, x, 1 - y), 3), round(otdd(x, y, x + 1, y), 3)
         (0.0, 2.0)

@@ -27,7 +27,7 @@ def project_gradient(
     References:
         Chaudhry et al., Efficient Lifelong Learning with A-GEM, ICLR 2019, equation 11.
 
-    Example:
+    Examples:
         >>> projected, changed = project_gradient([torch.tensor([1.0, -1.0])], [torch.tensor([0.0, 1.0])])
         >>> projected[0].tolist(), changed
         ([1.0, 0.0], True)

@@ -39,7 +39,7 @@ def reverse_gradient(x: Tensor, weight: float | Tensor) -> Tensor:
     References:
         Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 17 (2016), equations 16 and 17.
 
-    Example:
+    Examples:
         >>> x = torch.ones(2, requires_grad=True)
         >>> reverse_gradient(x, weight=0.5).sum().backward()
         >>> x.grad.tolist()

@@ -21,7 +21,7 @@ def cell_counts(y: np.ndarray, answer: np.ndarray, group: np.ndarray, groups: in
     Returns:
         ``(G, 2, 2)``: group, label, answer.
 
-    Example:
+    Examples:
         >>> y, answer, group = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
         >>> cell_counts(y, answer, group, groups=2).tolist()
         [[[1, 0], [0, 1]], [[0, 1], [1, 0]]]
@@ -34,7 +34,7 @@ def cell_counts(y: np.ndarray, answer: np.ndarray, group: np.ndarray, groups: in
 def rates(cells: np.ndarray) -> Mapping[str, np.ndarray]:
     """Compute rates from counts ``(..., 2, 2)`` by label and answer; NaN where nothing is counted.
 
-    Example:
+    Examples:
         >>> {name: float(rate) for name, rate in rates(np.array([[3, 1], [2, 2]])).items()}
         {'selection_rate': 0.375, 'tpr': 0.5, 'fpr': 0.25, 'fnr': 0.5, 'accuracy': 0.625}
     """
@@ -56,7 +56,7 @@ def gaps(by_group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Args:
         by_group: ``(..., G)``; groups with NaN are left out.
 
-    Example:
+    Examples:
         >>> [float(gap) for gap in gaps(np.array([0.5, 0.25, np.nan]))]
         [0.25, 0.5]
     """
@@ -76,7 +76,7 @@ def resampled(cells: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray
     Returns:
         ``(R, G, 2, 2)``.
 
-    Example:
+    Examples:
         >>> resampled(np.ones((1, 2, 2)), draws=3).sum((1, 2, 3)).tolist()
         [4, 4, 4]
     """

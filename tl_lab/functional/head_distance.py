@@ -26,7 +26,7 @@ def output_discrepancy(source: Tensor, target: Tensor, max_samples: int = 1000) 
     References:
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), equation 3.
 
-    Example:
+    Examples:
         >>> outputs = torch.linspace(0, 1, 20)[:, None]
         >>> round(output_discrepancy(outputs, outputs), 1), round(output_discrepancy(outputs, outputs + 5), 1)
         (-0.1, 1.5)
@@ -48,7 +48,7 @@ def class_mean_gap(source: Tensor, target: Tensor) -> float | None:
     Returns:
         >= 0; None if no class is predicted twice in both domains, or if outputs do not vary within any class.
 
-    Example:
+    Examples:
         >>> source = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
         >>> target = torch.tensor([[2.0, 0.0], [4.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
         >>> round(class_mean_gap(source, target), 3)
@@ -90,7 +90,7 @@ def disparity_discrepancy(source: Tensor, target: Tensor, max_samples: int = 200
         Zhang, Liu, Long and Jordan, Bridging Theory and Algorithm for Domain Adaptation, ICML 2019, definition 3.1
         and equations 28 to 30.
 
-    Example:
+    Examples:
         >>> outputs = torch.eye(2).repeat(8, 1)
         >>> round(disparity_discrepancy(outputs, outputs), 3)
         0.0

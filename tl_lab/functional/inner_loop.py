@@ -51,7 +51,7 @@ def adapt(
         Finn, Abbeel and Levine, Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, ICML 2017,
         section 2.2; its first-order variant in section 5.2.
 
-    Example:
+    Examples:
         >>> adapted = adapt(lambda w, step: w["a"].square().sum(), {"a": torch.tensor([1.0])}, steps=2, rate=0.25)
         >>> adapted["a"].tolist()
         [0.25]
@@ -92,7 +92,7 @@ def over_tasks(function: Callable[..., dict[str, Tensor]], tensors: tuple[Any, .
     Returns:
         By name, ``(E, ...)``.
 
-    Example:
+    Examples:
         >>> over_tasks(lambda x: {"sum": x.sum()}, (torch.tensor([[1.0, 2.0], [3.0, 4.0]]),))["sum"].tolist()
         [3.0, 7.0]
     """
@@ -111,7 +111,7 @@ class MetaGradient(NamedTuple):
         losses: of each task, ``(E,)``, detached.
         outputs: further tensors of each task, by name, ``(E, ...)``, detached.
 
-    Example:
+    Examples:
         >>> loss, start = lambda w, x: ((w["a"] * x).sum(), {}), {"a": torch.tensor(1.0)}
         >>> found = meta_gradient(loss, start, (torch.tensor([1.0, 3.0]),))
         >>> found.losses.tolist(), found.outputs
@@ -140,7 +140,7 @@ def meta_gradient(
         tensors: as for :func:`over_tasks`.
         tasks: one of ``TASKS``.
 
-    Example:
+    Examples:
         >>> loss, start = lambda w, x: ((w["a"] * x).sum(), {}), {"a": torch.tensor(1.0)}
         >>> found = meta_gradient(loss, start, (torch.tensor([1.0, 3.0]),))
         >>> found.gradient["a"].item()
@@ -183,7 +183,7 @@ def reptile_gradient(start: Weights, adapted: Weights) -> dict[str, Tensor]:
     References:
         Nichol, Achiam and Schulman, On First-Order Meta-Learning Algorithms, 2018, algorithm 2.
 
-    Example:
+    Examples:
         >>> reptile_gradient({"a": torch.tensor(1.0)}, {"a": torch.tensor([0.0, 0.5])})["a"].item()
         0.75
     """
@@ -198,7 +198,7 @@ def with_gradient(value: Tensor, weights: Weights, gradient: Weights) -> Tensor:
         weights: leaves that require gradients, by name.
         gradient: of the scalar with respect to them, by name.
 
-    Example:
+    Examples:
         >>> weight = torch.tensor(1.0, requires_grad=True)
         >>> with_gradient(torch.tensor(5.0), {"a": weight}, {"a": torch.tensor(3.0)}).backward()
         >>> weight.grad.item()

@@ -16,7 +16,7 @@ def squared_distances(x: Tensor) -> Tensor:
 
     At least in single precision.
 
-    Example:
+    Examples:
         >>> squared_distances(torch.tensor([[0.0], [3.0]])).tolist()
         [[0.0, 9.0], [9.0, 0.0]]
     """
@@ -39,7 +39,7 @@ def gaussian_kernel(x: Tensor, factors: Sequence[float] = (1.0,), bandwidth: str
     References:
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), section 8, for the median.
 
-    Example:
+    Examples:
         >>> kernel = gaussian_kernel(torch.tensor([[0.0], [1.0]]))
         >>> [[round(value, 3) for value in row] for row in kernel.tolist()]
         [[1.0, 0.368], [0.368, 1.0]]
@@ -74,7 +74,7 @@ def mmd_unbiased(kernel: Tensor, n: int) -> Tensor:
     References:
         Gretton et al., JMLR 13 (2012), equation 3.
 
-    Example:
+    Examples:
         >>> kernel = gaussian_kernel(torch.tensor([[0.0], [1.0], [5.0], [6.0]]))
         >>> round(float(mmd_unbiased(kernel, n=2)), 3)
         1.294
@@ -105,7 +105,7 @@ def mmd_linear(kernel: Tensor, n: int) -> Tensor:
     References:
         Gretton et al., JMLR 13 (2012), section 6, lemma 14; Long et al., ICML 2015, equation 5.
 
-    Example:
+    Examples:
         >>> kernel = gaussian_kernel(torch.tensor([[0.0], [1.0], [5.0], [6.0]]))
         >>> round(float(mmd_linear(kernel, n=2)), 3)
         1.274

@@ -22,7 +22,7 @@ def entropy(p: Tensor) -> Tensor:
     Returns:
         Nats, ``(...)``, in [0, ln C].
 
-    Example:
+    Examples:
         >>> [round(nats, 3) for nats in entropy(torch.tensor([[0.5, 0.5], [0.25, 0.75]])).tolist()]
         [0.693, 0.562]
     """
@@ -39,7 +39,7 @@ def mean_entropy(p: Tensor) -> Tensor:
     Returns:
         Nats, in [0, ln C].
 
-    Example:
+    Examples:
         >>> round(float(mean_entropy(torch.tensor([[0.5, 0.5], [0.25, 0.75]]))), 3)
         0.628
     """
@@ -59,7 +59,7 @@ def information_maximisation(p: Tensor) -> Tensor:
     References:
         Shi and Sha, Information-Theoretical Learning of Discriminative Clusters, ICML 2012, equation 6.
 
-    Example:
+    Examples:
         >>> round(float(information_maximisation(torch.eye(2))), 3)
         0.693
     """
@@ -83,7 +83,7 @@ def soft_neighbourhood_density(p: Tensor, temperature: float = 0.05) -> Tensor:
         Saito et al., Tune it the Right Way: Unsupervised Validation of Domain Adaptation via Soft Neighborhood
         Density, ICCV 2021, equations 1 to 3.
 
-    Example:
+    Examples:
         >>> p = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
         >>> round(float(soft_neighbourhood_density(p, temperature=1.0)), 3)
         0.975

@@ -23,7 +23,7 @@ def leep(probabilities: Tensor, labels: Tensor) -> float:
         Nguyen, Hassner, Seeger and Archambeau, LEEP: A New Measure to Evaluate Transferability of Learned
         Representations, ICML 2020, equation 2.
 
-    Example:
+    Examples:
         >>> p = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
         >>> round(leep(p, torch.tensor([0, 1])), 3)
         -0.47
@@ -49,7 +49,7 @@ def nce(source_labels: Tensor, labels: Tensor) -> float:
     References:
         Tran, Nguyen and Hassner, Transferability and Hardness of Supervised Classification Tasks, ICCV 2019.
 
-    Example:
+    Examples:
         >>> round(nce(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1])), 3)
         -0.347
     """
@@ -70,7 +70,7 @@ def check_probabilities(p: Tensor, tolerance: float = 1e-3) -> Tensor:
     Raises:
         ValueError: there is no row, a value lies outside [0, 1], or a row does not sum to 1.
 
-    Example:
+    Examples:
         >>> check_probabilities(torch.tensor([[0.25, 0.75]])).dtype
         torch.float64
     """

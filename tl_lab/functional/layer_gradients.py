@@ -21,7 +21,7 @@ _FORWARDS = frozenset(
 def has_closed_form(layer: nn.Module) -> bool:
     """Whether :func:`sums_of` supports a layer; subclasses that override the forward pass are not supported.
 
-    Example:
+    Examples:
         >>> has_closed_form(torch.nn.Linear(2, 2)), has_closed_form(torch.nn.LSTM(2, 2))
         (True, False)
     """
@@ -35,7 +35,7 @@ def has_closed_form(layer: nn.Module) -> bool:
 def wide(dtype: torch.dtype) -> torch.dtype:
     """Widen half precision to single precision, because in half, squares vanish and sums stop growing.
 
-    Example:
+    Examples:
         >>> wide(torch.float16), wide(torch.float64)
         (torch.float32, torch.float64)
     """
@@ -59,7 +59,7 @@ class LayerSums:
         chunk_bytes: approximate largest size of the per-sample gradients in memory.
         keep_bytes: largest size of a convolution's patches that are kept from one gradient to the next.
 
-    Example:
+    Examples:
         >>> layer, x = torch.nn.Linear(1, 1), torch.tensor([[1.0], [2.0]])
         >>> sums = LayerSums(layer, ["weight"], x, layer(x), power=2, chunk_bytes=2**20)
         >>> sums.add(torch.ones(2, 1))
@@ -145,7 +145,7 @@ class EmbeddingSums:
         x: numbers of rows, ``(B, ...)``.
         power: 1 or 2.
 
-    Example:
+    Examples:
         >>> layer, x = torch.nn.Embedding(3, 1), torch.tensor([[0, 0], [0, 2]])
         >>> sums = EmbeddingSums(layer, x, power=2)
         >>> sums.add(torch.ones(2, 2, 1))
@@ -180,7 +180,7 @@ def sums_of(
 ) -> LayerSums | EmbeddingSums:
     """Choose the class of sums for a layer; the arguments are those of :class:`LayerSums`.
 
-    Example:
+    Examples:
         >>> layer, x = torch.nn.Embedding(2, 3), torch.tensor([[0]])
         >>> type(sums_of(layer, ["weight"], x, layer(x), power=2, chunk_bytes=2**20)).__name__
         'EmbeddingSums'

@@ -13,7 +13,7 @@ __all__ = ["BERNOULLI", "CATEGORICAL", "GAUSSIAN", "Bernoulli", "Categorical", "
 class Likelihood(Protocol):
     """p(y | z) of labels given outputs z, ``(B, C)``.
 
-    Example:
+    Examples:
         >>> likelihood: Likelihood = BERNOULLI
         >>> likelihood.score(torch.zeros(1, 2), torch.tensor([[1, 0]])).tolist()
         [[0.5, -0.5]]
@@ -35,7 +35,7 @@ class Likelihood(Protocol):
 class Categorical:
     """One of C classes, with the softmax of the outputs; labels are ``(B,)`` int64.
 
-    Example:
+    Examples:
         >>> CATEGORICAL.score(torch.zeros(1, 2), torch.tensor([0])).tolist()
         [[0.5, -0.5]]
         >>> [v.tolist() for v in CATEGORICAL.factors(torch.zeros(1, 2))]
@@ -81,7 +81,7 @@ class Categorical:
 class Bernoulli:
     """C independent labels, each 1 with the sigmoid of its output; labels are ``(B, C)`` of 0 and 1.
 
-    Example:
+    Examples:
         >>> round(float(BERNOULLI.loss(torch.zeros(1, 2), torch.tensor([[1, 0]]))), 3)
         1.386
         >>> [v.tolist() for v in BERNOULLI.factors(torch.zeros(1, 2))]
@@ -113,7 +113,7 @@ class Bernoulli:
 class Gaussian:
     """C numbers around the outputs with unit variance; labels are ``(B, C)`` in the units of the outputs.
 
-    Example:
+    Examples:
         >>> float(GAUSSIAN.loss(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])))
         12.5
         >>> GAUSSIAN.score(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).tolist()

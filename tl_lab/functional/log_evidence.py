@@ -36,7 +36,7 @@ def logme(features: Tensor, labels: Tensor, exact: bool = True) -> float:
         You, Liu, Wang and Long, LogME: Practical Assessment of Pre-trained Models for Transfer Learning, ICML 2021,
         section 4. Classes without samples are left out, and evidence is exact where N < D.
 
-    Example:
+    Examples:
         >>> features = torch.tensor([[1.0], [1.1], [-1.0], [-1.1]])
         >>> labels, shuffled = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
         >>> logme(features, labels) > logme(features, shuffled)
@@ -66,7 +66,7 @@ def gaussian_evidence(features: Tensor, targets: Tensor, exact: bool = True) -> 
     Raises:
         ValueError: there is no sample, or a value is not finite.
 
-    Example:
+    Examples:
         >>> features = torch.tensor([[1.0], [2.0], [3.0], [4.5]])
         >>> targets = torch.tensor([[2.1], [3.9], [6.1], [9.0]])
         >>> evidence, alpha, beta = gaussian_evidence(features, targets)

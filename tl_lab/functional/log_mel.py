@@ -28,7 +28,7 @@ def mel_bands(rate: int, window: int, bands: int) -> Tensor:
     References:
         M. Slaney, "Auditory Toolbox", technical report 1998-010, Interval Research, 1998.
 
-    Example:
+    Examples:
         >>> tuple(mel_bands(rate=16000, window=400, bands=80).shape)
         (80, 201)
     """
@@ -54,7 +54,7 @@ def _hertz(mel: float) -> float:
 def frames_of(samples: int, hop: int) -> int:
     """Count the frames of a recording: one per whole hop, and at least one.
 
-    Example:
+    Examples:
         >>> frames_of(samples=16000, hop=160)
         100
     """
@@ -80,7 +80,7 @@ def log_mel(wave: Tensor, bands: Tensor, window: int = 400, hop: int = 160) -> T
         A. Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", ICML 2023.
         https://arxiv.org/abs/2212.04356
 
-    Example:
+    Examples:
         >>> silence = log_mel(torch.zeros(1600), mel_bands(rate=16000, window=400, bands=80))
         >>> tuple(silence.shape), float(silence.max())
         ((80, 10), -1.5)

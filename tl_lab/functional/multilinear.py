@@ -19,7 +19,7 @@ def multilinear_map(f: Tensor, g: Tensor) -> Tensor:
     References:
         Long et al., Conditional Adversarial Domain Adaptation, NeurIPS 2018, equation 3.
 
-    Example:
+    Examples:
         >>> multilinear_map(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])).tolist()
         [[3.0, 4.0, 6.0, 8.0]]
     """
@@ -43,7 +43,7 @@ def randomised_multilinear_map(f: Tensor, g: Tensor, map_f: Tensor, map_g: Tenso
     References:
         Long et al., NeurIPS 2018, equations 4 and 5.
 
-    Example:
+    Examples:
         >>> f, g = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
         >>> randomised_multilinear_map(f, g, map_f=torch.ones(1, 2), map_g=torch.ones(1, 2)).tolist()
         [[21.0]]

@@ -19,7 +19,7 @@ def draw_seconds(count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     References:
         J. Devlin et al., "BERT", NAACL 2019, section 3.1, task 2. https://arxiv.org/abs/1810.04805
 
-    Example:
+    Examples:
         >>> whose, follows = draw_seconds(4, torch.Generator().manual_seed(0))
         >>> bool(((whose == torch.arange(4)) == follows).all())
         True
@@ -38,7 +38,7 @@ def halves(tokens: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         tokens: ``(L,)``.
 
-    Example:
+    Examples:
         >>> halves(torch.tensor([5, 6, 7]))
         (tensor([5, 6]), tensor([7]))
     """

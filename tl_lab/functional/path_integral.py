@@ -26,7 +26,7 @@ def path_contributions(gradients: Sequence[Tensor | None], changes: Sequence[Ten
     References:
         Zenke et al., ICML 2017, equations 1 to 3.
 
-    Example:
+    Examples:
         >>> path_contributions([torch.tensor([2.0]), None], [torch.tensor([-0.5]), torch.tensor([1.0])])
         [tensor([1.]), tensor([0.])]
     """
@@ -41,7 +41,7 @@ def add_path_contributions(
 
     Sums of half-precision parameters are kept in single precision, because in half they soon stop growing.
 
-    Example:
+    Examples:
         >>> sums = [torch.tensor([0.25])]
         >>> add_path_contributions(sums, gradients=[torch.tensor([2.0])], changes=[torch.tensor([-0.5])])
         >>> sums[0].tolist()
@@ -80,7 +80,7 @@ def path_importance(
     References:
         Zenke et al., ICML 2017, equations 4 and 5.
 
-    Example:
+    Examples:
         >>> path_importance([torch.tensor([1.0])], displacement=[torch.tensor([-0.5])], damping=0.25)[0].tolist()
         [2.0]
     """

@@ -48,7 +48,7 @@ _Calls = Mapping[nn.Module, list[_Call | None]]
 def each(x: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
     """Apply a function to every tensor of a batch of inputs.
 
-    Example:
+    Examples:
         >>> each({"ids": torch.tensor([[1, 2], [3, 4]])}, lambda tensor: tensor[:1])["ids"].tolist()
         [[1, 2]]
     """
@@ -58,7 +58,7 @@ def each(x: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
 def rows(x: Rows) -> int:
     """Count the samples of a batch of inputs.
 
-    Example:
+    Examples:
         >>> rows(torch.zeros(3, 2)), rows({"ids": torch.zeros(4, 2)})
         (3, 4)
     """
@@ -78,7 +78,7 @@ def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict
     Raises:
         UserError: the model has no parameter of a given name.
 
-    Example:
+    Examples:
         >>> tensors = separate_parameters(torch.nn.Linear(2, 1), names=["weight"])
         >>> {name: tensor.requires_grad for name, tensor in tensors.items()}
         {'weight': True, 'bias': False}
@@ -96,7 +96,7 @@ def separate_parameters(model: nn.Module, names: Collection[str] | None) -> dict
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Compute gradients in evaluation mode and full precision, and restore all modes and the random state.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Dropout()
         >>> with undisturbed(model):
         ...     model.training
@@ -134,7 +134,7 @@ class PerSampleSums:
     Raises:
         UserError: a batch-norm without running statistics couples the samples of a batch.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Linear(1, 1)
         >>> with undisturbed(model):
         ...     tensors = separate_parameters(model, ["weight"])

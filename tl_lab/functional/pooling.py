@@ -23,7 +23,7 @@ def pooled(states: Tensor, mask: Tensor, pooling: Pooling = "mean") -> Tensor:
     Returns:
         ``(B, D)``.
 
-    Example:
+    Examples:
         >>> pooled(torch.tensor([[[1.0], [3.0], [9.0]]]), mask=torch.tensor([[1, 1, 0]])).tolist()
         [[2.0]]
     """
@@ -51,7 +51,7 @@ def mixed(layers: Sequence[Tensor], scores: Tensor, scale: Tensor) -> Tensor:
     References:
         M. E. Peters et al., "Deep Contextualized Word Representations", NAACL 2018. https://arxiv.org/abs/1802.05365
 
-    Example:
+    Examples:
         >>> mixed([torch.tensor([1.0]), torch.tensor([3.0])], scores=torch.zeros(2), scale=torch.tensor(1.0)).tolist()
         [2.0]
     """

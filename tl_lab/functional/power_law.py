@@ -20,7 +20,7 @@ class PowerLaw(NamedTuple):
         floor: error that no number of labels removes, >= 0.
         residual: root mean squared error of the fit.
 
-    Example:
+    Examples:
         >>> law = PowerLaw(scale=1.0, exponent=0.5, floor=0.0, residual=0.0)
         >>> law.error(100), law.labels_for(0.1)
         (0.1, 100.0)
@@ -55,7 +55,7 @@ def fit_power_law(labels: Sequence[float], errors: Sequence[float]) -> PowerLaw:
     References:
         Cortes et al., Learning Curves: Asymptotic Values and Rate of Convergence, NIPS 1993, equation 1.
 
-    Example:
+    Examples:
         >>> law = fit_power_law([100, 400, 1600, 6400], [0.1, 0.05, 0.025, 0.0125])
         >>> round(law.exponent, 2), round(law.error(10_000), 3)
         (0.5, 0.01)

@@ -16,7 +16,7 @@ R = TypeVar("R")
 def widened(x: Tensor) -> Tensor:
     """Turn half precision (float16, bfloat16) into single precision; leave all other types unchanged.
 
-    Example:
+    Examples:
         >>> widened(torch.ones(1, dtype=torch.float16)).dtype, widened(torch.ones(1, dtype=torch.float64)).dtype
         (torch.float32, torch.float64)
     """
@@ -35,7 +35,7 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
     Returns:
         The function, whose half-precision tensor arguments are widened.
 
-    Example:
+    Examples:
         >>> x = torch.full((1000,), 100.0, dtype=torch.float16)
         >>> x.sum().item(), in_full_precision(torch.sum)(x).item()
         (inf, 100000.0)

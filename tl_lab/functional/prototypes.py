@@ -24,7 +24,7 @@ def prototypes(embeddings: Tensor, labels: Tensor, way: int) -> Tensor:
     References:
         Snell, Swersky and Zemel, Prototypical Networks for Few-shot Learning, NeurIPS 2017, equation 1.
 
-    Example:
+    Examples:
         >>> prototypes(torch.tensor([[[0.0], [2.0], [5.0]]]), labels=torch.tensor([[0, 0, 1]]), way=2).tolist()
         [[[1.0], [5.0]]]
     """
@@ -43,7 +43,7 @@ def squared_distances(points: Tensor, centres: Tensor) -> Tensor:
     Returns:
         ``(E, M, N)``, each >= 0, at least in single precision.
 
-    Example:
+    Examples:
         >>> squared_distances(torch.tensor([[[0.0]]]), torch.tensor([[[1.0], [3.0]]])).tolist()
         [[[1.0, 9.0]]]
     """
@@ -61,7 +61,7 @@ def cosine_similarities(points: Tensor, centres: Tensor) -> Tensor:
     Returns:
         ``(E, M, N)``, each in [-1, 1] up to rounding; 0 if a vector is 0.
 
-    Example:
+    Examples:
         >>> cosine_similarities(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])).tolist()
         [[[1.0, 0.0]]]
     """

@@ -47,7 +47,7 @@ def quadratic_penalty(parameters: Sequence[Tensor], centres: Sequence[Tensor], p
     References:
         Kirkpatrick et al., Overcoming Catastrophic Forgetting in Neural Networks, PNAS 114 (2017), equation 3.
 
-    Example:
+    Examples:
         >>> parameters, precisions = [torch.tensor([1.0, 2.0])], [torch.tensor([2.0, 0.5])]
         >>> float(quadratic_penalty(parameters, [torch.zeros(2)], precisions))
         2.0
@@ -77,7 +77,7 @@ def merge_quadratics(
     References:
         Kirkpatrick et al., PNAS 114 (2017), which adds up one penalty an old task.
 
-    Example:
+    Examples:
         >>> merged = merge_quadratics(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(3.0), torch.tensor(4.0))
         >>> [float(part) for part in merged]
         [4.0, 3.0, 6.0]

@@ -21,7 +21,7 @@ def weighted_tau(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     References:
         Vigna, A Weighted Correlation Index for Rankings with Ties, WWW 2015.
 
-    Example:
+    Examples:
         >>> x = np.array([[3.0, 2.0, 1.0]])
         >>> weighted_tau(x, x).tolist(), weighted_tau(x, -x).tolist()
         ([1.0], [-1.0])

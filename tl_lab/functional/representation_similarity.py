@@ -22,7 +22,7 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
         Kornblith, Norouzi, Lee and Hinton, Similarity of Neural Network Representations Revisited, ICML 2019,
         equation 5.
 
-    Example:
+    Examples:
         >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 5.0]])
         >>> round(linear_cka(x, 2 * x + 1), 3)
         1.0

@@ -28,7 +28,7 @@ def reservoir_slots(seen: int, count: int, size: int, generator: torch.Generator
         Vitter, Random Sampling with a Reservoir, ACM Transactions on Mathematical Software 11 (1985), section 2, who
         ascribes it to Alan Waterman.
 
-    Example:
+    Examples:
         >>> draws = torch.Generator().manual_seed(0)
         >>> reservoir_slots(seen=0, count=2, size=4, generator=draws).tolist()
         [0, 1]

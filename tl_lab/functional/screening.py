@@ -30,7 +30,7 @@ def delong(scores: Tensor, y: Tensor) -> tuple[float, float]:
         Operating Characteristic Curves: A Nonparametric Approach", Biometrics 44(3), 1988.
         X. Sun, W. Xu, "Fast Implementation of DeLong's Algorithm", IEEE Signal Processing Letters 21(11), 2014.
 
-    Example:
+    Examples:
         >>> area, variance = delong(torch.tensor([0.75, 0.5, 0.25, 0.125]), torch.tensor([1, 0, 1, 0]))
         >>> area, variance
         (0.75, 0.125)
@@ -63,7 +63,7 @@ def auroc_interval(scores: Tensor, y: Tensor) -> tuple[float, float, float]:
     Returns:
         Area, lower and upper end.
 
-    Example:
+    Examples:
         >>> scores, y = torch.linspace(0, 1, 100), torch.tensor([0, 1] * 50)
         >>> [round(end, 2) for end in auroc_interval(scores, y)]
         [0.51, 0.4, 0.62]
@@ -86,7 +86,7 @@ def threshold_at(scores: Tensor, y: Tensor, specificity: float = 0.9) -> float:
     Returns:
         A score of a negative sample; NaN if there is none.
 
-    Example:
+    Examples:
         >>> threshold_at(torch.tensor([0.75, 0.5, 0.25, 0.125]), torch.tensor([1, 0, 1, 0]), specificity=0.5)
         0.125
     """
@@ -106,7 +106,7 @@ def rates_at(scores: Tensor, y: Tensor, threshold: float) -> tuple[float, float]
     Returns:
         The shares of positive samples above it and of negative ones at or below it; NaN if there are none.
 
-    Example:
+    Examples:
         >>> rates_at(torch.tensor([0.75, 0.5, 0.25, 0.125]), torch.tensor([1, 0, 1, 0]), threshold=0.25)
         (0.5, 0.5)
     """
@@ -126,7 +126,7 @@ def calibration_error(p: Tensor, y: Tensor, bins: int = 15) -> float:
         M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
         AAAI 2015.
 
-    Example:
+    Examples:
         >>> calibration_error(torch.tensor([0.75, 0.75]), torch.tensor([1, 0]))
         0.25
     """

@@ -17,7 +17,7 @@ def left_basis(x: Tensor, exact: bool = True) -> tuple[Tensor, Tensor]:
     Returns:
         U ``(N, r)`` and the squared singular values ``(r,)``, with the rank r.
 
-    Example:
+    Examples:
         >>> left, squares = left_basis(torch.diag(torch.tensor([2.0, 1.0, 0.0], dtype=torch.double)))
         >>> tuple(left.shape), [round(value, 3) for value in squares.tolist()]
         ((3, 2), [4.0, 1.0])

@@ -14,7 +14,7 @@ __all__ = ["cosine_scores", "fit_heads", "linear_scores", "random_heads"]
 def linear_scores(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """W f + b: ``(E, M, D)``, ``(E, N, D)``, ``(E, N)`` -> ``(E, M, N)``.
 
-    Example:
+    Examples:
         >>> linear_scores(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]), torch.tensor([[0.5]])).tolist()
         [[[11.5]]]
     """
@@ -24,7 +24,7 @@ def linear_scores(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def cosine_scores(features: Tensor, weight: Tensor, scale: float) -> Tensor:
     """Cosines of features ``(E, M, D)`` and weights ``(E, N, D)``, times a scale: ``(E, M, N)``.
 
-    Example:
+    Examples:
         >>> cosine_scores(torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), scale=10.0).tolist()
         [[[10.0, 0.0]]]
     """
@@ -34,7 +34,7 @@ def cosine_scores(features: Tensor, weight: Tensor, scale: float) -> Tensor:
 def random_heads(episodes: int, way: int, width: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw weights ``(E, N, D)`` and offsets ``(E, N)`` like those of a new linear layer: uniform up to 1 / sqrt(D).
 
-    Example:
+    Examples:
         >>> weight, bias = random_heads(episodes=1, way=2, width=4, generator=torch.Generator().manual_seed(0))
         >>> tuple(weight.shape), tuple(bias.shape), bool(weight.abs().max() <= 0.5)
         ((1, 2, 4), (1, 2), True)
@@ -77,7 +77,7 @@ def fit_heads(
     References:
         Chen et al., A Closer Look at Few-shot Classification, ICLR 2019, whose published code has the defaults.
 
-    Example:
+    Examples:
         >>> features, labels = torch.tensor([[[1.0], [-1.0]]]), torch.tensor([[0, 1]])
         >>> heads = fit_heads(linear_scores, (torch.zeros(1, 2, 1), torch.zeros(1, 2)), features, labels, epochs=5)
         >>> linear_scores(features, *heads).argmax(2).tolist()

@@ -24,7 +24,7 @@ def gram_matrix(gradients: Sequence[Sequence[Tensor | None]]) -> Tensor:
     Returns:
         ``(T, T)`` in double precision, on the CPU.
 
-    Example:
+    Examples:
         >>> gram_matrix([[torch.tensor([1.0, 0.0])], [torch.tensor([-1.0, 1.0])]]).tolist()
         [[1.0, -1.0], [-1.0, 2.0]]
     """
@@ -44,7 +44,7 @@ def gradient_cosines(gram: Tensor) -> Tensor:
     Args:
         gram: inner products, ``(T, T)``.
 
-    Example:
+    Examples:
         >>> cosines = gradient_cosines(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]))
         >>> [[round(value, 3) for value in row] for row in cosines.tolist()]
         [[1.0, -0.707], [-0.707, 1.0]]
@@ -70,7 +70,7 @@ def pcgrad(gram: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
         T. Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
         https://arxiv.org/abs/2001.06782
 
-    Example:
+    Examples:
         >>> pcgrad(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]), orders=[[1], [0]]).tolist()
         [2.0, 1.5]
     """
@@ -104,7 +104,7 @@ def cagrad(gram: Tensor, aversion: float = 0.4) -> Tensor:
         B. Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, algorithm 1.
         https://arxiv.org/abs/2110.14048
 
-    Example:
+    Examples:
         >>> gram = torch.tensor([[1.0, -0.5], [-0.5, 4.0]], dtype=torch.double)
         >>> [round(value, 2) for value in cagrad(gram, aversion=0.4).tolist()]
         [1.8, 1.0]

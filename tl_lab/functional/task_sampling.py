@@ -16,7 +16,7 @@ def sampling_shares(sizes: Tensor, exponent: float) -> Tensor:
     Returns:
         Shares, ``(T,)``, double precision, whose sum is 1.
 
-    Example:
+    Examples:
         >>> [round(share, 3) for share in sampling_shares(torch.tensor([100, 300]), exponent=1.0).tolist()]
         [0.25, 0.75]
         >>> sampling_shares(torch.tensor([100, 300]), exponent=0.0).tolist()
@@ -36,7 +36,7 @@ def annealed_exponent(epoch: int, epochs: int, last: float = 0.2) -> float:
     References:
         A. C. Stickland, I. Murray, "BERT and PALs", ICML 2019, section 4.1. https://arxiv.org/abs/1902.02671
 
-    Example:
+    Examples:
         >>> [round(annealed_exponent(epoch, epochs=5), 2) for epoch in range(5)]
         [1.0, 0.8, 0.6, 0.4, 0.2]
     """

@@ -25,7 +25,7 @@ def uncertainty_objective(losses: Tensor, log_variances: Tensor, numbers: Tensor
         A. Kendall, Y. Gal, R. Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
         Semantics", CVPR 2018, equations 7 and 10. https://arxiv.org/abs/1705.07115
 
-    Example:
+    Examples:
         >>> losses, numbers = torch.tensor([1.0, 2.0]), torch.tensor([True, False])
         >>> float(uncertainty_objective(losses, torch.zeros(2), numbers))
         2.5
@@ -51,7 +51,7 @@ def dynamic_weights(last: Tensor, before: Tensor, temperature: float = 2.0) -> T
         S. Liu, E. Johns, A. J. Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, equation 7.
         https://arxiv.org/abs/1803.10704
 
-    Example:
+    Examples:
         >>> weights = dynamic_weights(last=torch.tensor([1.0, 0.5]), before=torch.tensor([1.0, 1.0]))
         >>> [round(weight, 3) for weight in weights.tolist()]
         [1.124, 0.876]
@@ -80,7 +80,7 @@ def gradnorm_gradient(weights: Tensor, norms: Tensor, losses: Tensor, first: Ten
         Z. Chen et al., "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks", ICML
         2018, equations 1 and 2. https://arxiv.org/abs/1711.02257
 
-    Example:
+    Examples:
         >>> gradnorm_gradient(torch.ones(2), torch.tensor([1.0, 3.0]), torch.ones(2), first=torch.ones(2)).tolist()
         [-1.0, 3.0]
     """

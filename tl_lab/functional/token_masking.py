@@ -25,7 +25,7 @@ def mask_tokens(
     References:
         J. Devlin et al., "BERT", NAACL 2019, section 3.1. https://arxiv.org/abs/1810.04805
 
-    Example:
+    Examples:
         >>> ids, draw = torch.tensor([[1, 5, 6, 7]]), torch.Generator().manual_seed(0)
         >>> hidden, chosen = mask_tokens(ids, candidates=ids > 1, share=0.01, mask_id=0, vocabulary=10, draw=draw)
         >>> int(chosen.sum()), bool(chosen[0, 0]), bool((hidden == ids)[~chosen].all())

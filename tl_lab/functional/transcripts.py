@@ -23,7 +23,7 @@ def plain_text(text: str) -> str:
     Args:
         text: as ``"Room 12, it's"``, which is ``"room one two it's"``.
 
-    Example:
+    Examples:
         >>> plain_text("Room 12, it's")
         "room one two it's"
     """
@@ -41,7 +41,7 @@ def frames_heard(outputs: Tensor) -> Tensor:
     Returns:
         True at frames of the recording, ``(B, L)``.
 
-    Example:
+    Examples:
         >>> frames_heard(torch.tensor([[[0.0, 0.0], [0.0, SILENT]]])).tolist()
         [[True, False]]
     """
@@ -65,7 +65,7 @@ def ctc_losses(outputs: Tensor, y: Tensor) -> Tensor:
         A. Graves, S. Fernandez, F. Gomez, J. Schmidhuber, "Connectionist Temporal Classification: Labelling Unsegmented
         Sequence Data with Recurrent Neural Networks", ICML 2006.
 
-    Example:
+    Examples:
         >>> [round(loss, 3) for loss in ctc_losses(torch.zeros(1, 1, 2), torch.tensor([[1]])).tolist()]
         [0.693]
     """
@@ -81,7 +81,7 @@ def collapsed(path: Sequence[int]) -> list[int]:
     Args:
         path: the number of an output at each frame.
 
-    Example:
+    Examples:
         >>> collapsed([1, 1, 0, 1, 2])
         [1, 1, 2]
     """
@@ -95,7 +95,7 @@ def path_of(letters: Sequence[int], frames: int) -> Tensor:
         letters: numbers of outputs.
         frames: of the path, at least twice as many as letters.
 
-    Example:
+    Examples:
         >>> path_of([3, 4], frames=5).tolist()
         [3, 0, 4, 0, 0]
     """

@@ -22,7 +22,7 @@ class FeatureTests(NamedTuple):
         p: of all features together, corrected for their number, in [0, 1].
         rejected: number of features that differ at the level, by the same correction.
 
-    Example:
+    Examples:
         >>> x = torch.linspace(0, 1, 50)[:, None]
         >>> tests = ks_features(x, x + 0.5)
         >>> [round(d, 2) for d in tests.statistic.tolist()], tests.p < 0.001
@@ -51,7 +51,7 @@ def ks_features(reference: Tensor, new: Tensor, correction: str = "bonferroni", 
         Rabanser, Guennemann and Lipton, Failing Loudly: An Empirical Study of Methods for Detecting Dataset Shift,
         NeurIPS 2019, section 3.2.
 
-    Example:
+    Examples:
         >>> x = torch.linspace(0, 1, 50)[:, None]
         >>> tests = ks_features(torch.cat([x, x], 1), torch.cat([x, x + 0.5], 1))
         >>> tests.rejected
@@ -88,7 +88,7 @@ def chi2_counts(reference: Tensor, new: Tensor, classes: int) -> tuple[float, fl
     Raises:
         ValueError: a set is empty.
 
-    Example:
+    Examples:
         >>> y = torch.tensor([0] * 50 + [1] * 50)
         >>> chi2_counts(y, y, classes=2)
         (0.0, 1.0)
@@ -127,7 +127,7 @@ def mmd_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0) -> tu
     References:
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), equation 3 and section 5.
 
-    Example:
+    Examples:
         >>> x = torch.linspace(0, 1, 20)[:, None]
         >>> mmd, p = mmd_test(x, x + 5, permutations=19)
         >>> round(mmd, 1), p

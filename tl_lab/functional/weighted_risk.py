@@ -20,7 +20,7 @@ def weighted_risk(losses: Tensor, weights: Tensor, normalise: bool = False) -> f
         Sugiyama, Krauledat and Mueller, Covariate Shift Adaptation by Importance Weighted Cross Validation, JMLR 8
         (2007), equation 5.
 
-    Example:
+    Examples:
         >>> weighted_risk(losses=torch.tensor([1.0, 0.0]), weights=torch.tensor([0.5, 1.5]))
         0.25
     """
@@ -45,7 +45,7 @@ def controlled_risk(losses: Tensor, weights: Tensor) -> float:
         You, Wang, Long and Jordan, Towards Accurate Model Selection in Deep Unsupervised Domain Adaptation, ICML
         2019, section 4.2 and algorithm 1.
 
-    Example:
+    Examples:
         >>> controlled_risk(losses=torch.tensor([1.0, 0.0]), weights=torch.tensor([0.5, 1.5]))
         0.25
     """

@@ -34,7 +34,7 @@ def weat(x: Tensor, y: Tensor, a: Tensor, b: Tensor, draws: int = 10_000, seed: 
         Caliskan, Bryson and Narayanan, Semantics Derived Automatically from Language Corpora Contain Human-like
         Biases, Science 356 (2017), supplement.
 
-    Example:
+    Examples:
         >>> x, y = torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 2.0]])
         >>> effect, p = weat(x, y, a=torch.tensor([[1.0, 0.0]]), b=torch.tensor([[0.0, 1.0]]))
         >>> round(effect, 3), p

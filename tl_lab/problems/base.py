@@ -30,7 +30,7 @@ class Prediction(NamedTuple):
         confidence: probability of the prediction, ``(N,)``, in [0, 1]; None if it is not defined.
         probabilities: probabilities of every class or label, ``(N, C)``; None if they are not defined.
 
-    Example:
+    Examples:
         >>> from tl_lab.problems import SingleLabel
         >>> SingleLabel(["cat", "dog"]).predict(torch.tensor([[2.0, 0.0]])).values.tolist()
         [0]
@@ -49,7 +49,7 @@ class Groups(NamedTuple):
         names: names of the groups.
         word: what the groups are, such as ``class``, ``labels`` or the name of a quantity.
 
-    Example:
+    Examples:
         >>> from tl_lab.problems import Regression
         >>> groups = Regression(["age"]).groups(torch.tensor([[1.0], [2.0], [2.0]]))
         >>> groups.number.tolist(), groups.names, groups.word
@@ -97,7 +97,7 @@ class Problem(ABC):
     Args:
         output_names: names of the outputs: classes, labels or quantities.
 
-    Example:
+    Examples:
         >>> from tl_lab.problems import MultiLabel, Regression, SingleLabel
         >>> [(kind.name, kind.monitor) for kind in (SingleLabel, MultiLabel, Regression)]
         [('single_label', 'acc'), ('multi_label', 'auroc'), ('regression', 'r2')]

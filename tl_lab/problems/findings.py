@@ -72,7 +72,7 @@ class FindingsMeter(MultiLabelMeter):
 class Findings(MultiLabel):
     """Multi-label problem with labels ``(N, L)`` of 0, 1 and -1 (unknown), in training also -2 (uncertain).
 
-    Example:
+    Examples:
         >>> problem = Findings(["nodule", "effusion"])
         >>> y = torch.tensor([[1, 0], [UNKNOWN, 1]])
         >>> problem.counts(y).tolist(), problem.facts(y)
@@ -102,7 +102,7 @@ class Findings(MultiLabel):
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute each sample's mean loss over its known labels, ``(B,)``.
 
-        Example:
+        Examples:
             >>> y = torch.tensor([[1, UNKNOWN]])
             >>> [round(loss, 3) for loss in Findings(["nodule", "effusion"]).losses(torch.zeros(1, 2), y).tolist()]
             [0.693]

@@ -32,7 +32,7 @@ def restore(state: Mapping[str, Any]) -> Problem:
     Raises:
         ValueError: no imported module defines a problem of that name.
 
-    Example:
+    Examples:
         >>> restore(SingleLabel(["cat", "dog"]).state()).output_names
         ['cat', 'dog']
     """

@@ -28,7 +28,7 @@ class BinaryCrossEntropy(Criterion):
         positive_weight: w, ``(L,)``; None for 1.
         label_smoothing: e, in [0, 1): targets become (1 - e) y + e / 2.
 
-    Example:
+    Examples:
         >>> round(float(BinaryCrossEntropy()(torch.zeros(1, 2), torch.tensor([[1, 0]]))), 3)
         0.693
     """
@@ -52,7 +52,7 @@ class MultiLabel(Problem):
 
     ``f1_tuned`` uses thresholds that maximise F1 on the validation set; all other scores use .5.
 
-    Example:
+    Examples:
         >>> problem = MultiLabel(["rain", "wind"])
         >>> meter = problem.meter()
         >>> meter.update(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([[1, 0], [0, 1]]))
@@ -93,7 +93,7 @@ class MultiLabel(Problem):
     ) -> Criterion:
         """Build the loss; ``balanced``: positive weight (N - n) / n for a label that n of N training samples have.
 
-        Example:
+        Examples:
             >>> y = torch.tensor([[1, 0], [0, 0], [0, 1], [0, 1]])
             >>> loss = MultiLabel(["rain", "wind"]).criterion(y, class_weights="balanced")
             >>> loss.positive_weight.tolist()
@@ -109,7 +109,7 @@ class MultiLabel(Problem):
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute each sample's mean loss over its labels, ``(B,)``.
 
-        Example:
+        Examples:
             >>> losses = MultiLabel(["rain", "wind"]).losses(torch.zeros(1, 2), torch.tensor([[1, 0]]))
             >>> [round(loss, 3) for loss in losses.tolist()]
             [0.693]
@@ -119,7 +119,7 @@ class MultiLabel(Problem):
     def predict(self, outputs: Tensor) -> Prediction:
         """Return the labels with a probability of at least .5; the confidence is that of the least certain label.
 
-        Example:
+        Examples:
             >>> problem = MultiLabel(["rain", "wind"])
             >>> prediction = problem.predict(torch.tensor([[2.0, -1.0]]))
             >>> problem.words(prediction.values), round(float(prediction.confidence), 3)
@@ -178,7 +178,7 @@ class MultiLabel(Problem):
     def facts(self, y: Tensor) -> dict[str, str]:
         """Return the prevalence of each label in training, or the range of prevalences for many labels.
 
-        Example:
+        Examples:
             >>> MultiLabel(["rain", "wind"]).facts(torch.tensor([[1, 0], [1, 1]]))
             {'prevalence': 'rain 100.0 %, wind 50.0 %'}
         """

@@ -27,7 +27,7 @@ class SquaredError(Criterion):
     Args:
         problem: the regression problem, whose scale is used.
 
-    Example:
+    Examples:
         >>> float(SquaredError(Regression(["age"]))(torch.tensor([[1.0]]), torch.tensor([[3.0]])))
         4.0
     """
@@ -63,7 +63,7 @@ class Regression(Problem):
 
     Predictions, MSE and MAE are in the targets' units.
 
-    Example:
+    Examples:
         >>> problem = Regression(["age"])
         >>> problem.learn(torch.tensor([[10.0], [30.0]]))
         >>> problem.scale(torch.tensor([[30.0]])).tolist(), problem.unscale(torch.tensor([[-1.0]])).tolist()
@@ -135,7 +135,7 @@ class Regression(Problem):
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute each sample's squared error on the scale of the outputs, ``(B,)``.
 
-        Example:
+        Examples:
             >>> problem = Regression(["age"])
             >>> problem.learn(torch.tensor([[10.0], [30.0]]))
             >>> problem.losses(torch.tensor([[0.0]]), torch.tensor([[30.0]])).tolist()
@@ -146,7 +146,7 @@ class Regression(Problem):
     def predict(self, outputs: Tensor) -> Prediction:
         """Return numbers in the targets' units.
 
-        Example:
+        Examples:
             >>> problem = Regression(["age"])
             >>> problem.learn(torch.tensor([[10.0], [30.0]]))
             >>> problem.columns(problem.predict(torch.tensor([[0.5], [1.0]])))

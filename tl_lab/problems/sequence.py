@@ -28,7 +28,7 @@ class TagCrossEntropy(Criterion):
         weight: weight of each tag, ``(C,)``; None for equal weights.
         label_smoothing: share of the target spread over the tags, in [0, 1).
 
-    Example:
+    Examples:
         >>> round(float(TagCrossEntropy()(torch.zeros(1, 2, 3), torch.tensor([[0, PADDING]]))), 3)
         1.099
     """
@@ -56,7 +56,7 @@ class Sequence(Problem):
     Tags are named ``O``, ``B-<kind>`` and ``I-<kind>``. The main metric is the F1 of entities: an entity counts
     as found if its kind, first word and last word are correct.
 
-    Example:
+    Examples:
         >>> problem = Sequence(["O", "B-date", "I-date"])
         >>> problem.entities(torch.tensor([0, 1, 2]))
         [('date', 1, 3)]
@@ -108,7 +108,7 @@ class Sequence(Problem):
     def predict(self, outputs: Tensor) -> Prediction:
         """Return the most probable tag at each position; the confidence is their mean probability.
 
-        Example:
+        Examples:
             >>> problem = Sequence(["O", "B-date", "I-date"])
             >>> problem.predict(9 * torch.eye(3)[None]).values.tolist()
             [[0, 1, 2]]
@@ -136,7 +136,7 @@ class Sequence(Problem):
             values: tags, ``(N, W)``.
             texts: words of each sequence.
 
-        Example:
+        Examples:
             >>> problem = Sequence(["O", "B-date", "I-date"])
             >>> problem.fields(torch.tensor([[0, 1, 2]]), [["on", "9", "May"]])
             ['date 9 May']

@@ -24,7 +24,7 @@ class Task(NamedTuple):
         outputs: slice of the task in all outputs.
         labels: slice of the task in the columns of all labels.
 
-    Example:
+    Examples:
         >>> from tl_lab.problems import SingleLabel
         >>> Task(SingleLabel(["no", "yes"]), slice(0, 2), slice(0, 1)).own_labels(torch.tensor([[1.0]])).tolist()
         [1]
@@ -46,7 +46,7 @@ class SeveralCriterion(Criterion):
         tasks: the tasks by name.
         criteria: losses of the tasks, in the same order.
 
-    Example:
+    Examples:
         >>> from tl_lab.problems import Regression, SingleLabel
         >>> problem = Several(tasks={"rain": SingleLabel(["no", "yes"]), "heat": Regression(["degrees"])})
         >>> y = torch.tensor([[0.0, 2.0], [1.0, torch.nan]])
@@ -116,7 +116,7 @@ class Several(Problem):
     Raises:
         UserError: a name would be ambiguous in the names of metrics.
 
-    Example:
+    Examples:
         >>> from tl_lab.problems import Regression, SingleLabel
         >>> problem = Several(tasks={"rain": SingleLabel(["no", "yes"]), "heat": Regression(["degrees"])})
         >>> problem.output_names
@@ -280,7 +280,7 @@ class Several(Problem):
     def words(self, values: Tensor) -> list[str]:
         """Format the prediction of every task after its name.
 
-        Example:
+        Examples:
             >>> from tl_lab.problems import Regression, SingleLabel
             >>> problem = Several(tasks={"rain": SingleLabel(["no", "yes"]), "heat": Regression(["degrees"])})
             >>> problem.words(problem.predict(torch.tensor([[0.0, 1.0, 21.5]])).values)

@@ -30,7 +30,7 @@ class CrossEntropy(Criterion):
         ragged: whether samples may lack some outputs, whose logits are minus infinity; labels are then smoothed
             over the others.
 
-    Example:
+    Examples:
         >>> round(float(CrossEntropy()(torch.zeros(1, 2), torch.tensor([1]))), 3)
         0.693
     """
@@ -57,7 +57,7 @@ class CrossEntropy(Criterion):
 class SingleLabel(Problem):
     """Single-label classification: labels are ``(N,)`` int64 in 0 to C - 1, outputs are logits of a softmax.
 
-    Example:
+    Examples:
         >>> problem = SingleLabel(["cat", "dog"])
         >>> meter = problem.meter()
         >>> meter.update(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
@@ -107,7 +107,7 @@ class SingleLabel(Problem):
     ) -> Criterion:
         """Build the cross-entropy; ``balanced``: weight N / (C n_c) for a class with n_c of the N training samples.
 
-        Example:
+        Examples:
             >>> loss = SingleLabel(["cat", "dog"]).criterion(torch.tensor([0, 0, 0, 1]), class_weights="balanced")
             >>> [round(weight, 3) for weight in loss.weight.tolist()]
             [0.667, 2.0]
@@ -122,7 +122,7 @@ class SingleLabel(Problem):
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute each sample's cross-entropy, ``(B,)``.
 
-        Example:
+        Examples:
             >>> problem = SingleLabel(["cat", "dog"])
             >>> [round(loss, 3) for loss in problem.losses(torch.zeros(2, 2), torch.tensor([0, 1])).tolist()]
             [0.693, 0.693]
@@ -136,7 +136,7 @@ class SingleLabel(Problem):
     def predict(self, outputs: Tensor) -> Prediction:
         """Return the class with the largest probability.
 
-        Example:
+        Examples:
             >>> problem = SingleLabel(["cat", "dog"])
             >>> prediction = problem.predict(torch.tensor([[0.0, 3.0]]))
             >>> problem.words(prediction.values), round(float(prediction.confidence), 3)
@@ -186,7 +186,7 @@ class SingleLabel(Problem):
     def counts(self, y: Tensor) -> Tensor:
         """Count the samples of each class.
 
-        Example:
+        Examples:
             >>> SingleLabel(["cat", "dog", "hen"]).counts(torch.tensor([0, 1, 1])).tolist()
             [1, 2, 0]
         """

@@ -45,7 +45,7 @@ class Spans(Problem):
     Attributes:
         passages: passages by index, set by the data module.
 
-    Example:
+    Examples:
         >>> problem = Spans(["first", "last"])
         >>> problem.passages = [Passage("Who wrote it?", "Ada Lovelace wrote it.", ("Ada Lovelace",))]
         >>> problem.compare(torch.tensor([[0, 1]]), numbers=torch.tensor([0])).tolist()
@@ -91,7 +91,7 @@ class Spans(Problem):
     def predict(self, outputs: Tensor) -> Prediction:
         """Return the first and last word of the best span; the confidence is the product of their probabilities.
 
-        Example:
+        Examples:
             >>> scores = torch.tensor([[[0.0, 0.0], [5.0, 0.0], [0.0, 4.0]]])
             >>> problem = Spans(["first", "last"])
             >>> problem.words(problem.predict(scores).values)
@@ -122,7 +122,7 @@ class Spans(Problem):
             values: first and last words, ``(N, 2)``.
             texts: the passages.
 
-        Example:
+        Examples:
             >>> problem = Spans(["first", "last"])
             >>> problem.fields(torch.tensor([[0, 1]]), [Passage("Who?", "Ada Lovelace wrote it.", ())])
             ['Ada Lovelace']

@@ -173,7 +173,7 @@ def columns_joined(x: Mapping[str, Tensor], widths: Sequence[int]) -> Tensor | N
         ``(N, D)``, float32, where D is twice the number of columns of numbers plus the sum of ``widths``; None if the
         tensors are not rows of a table.
 
-    Example:
+    Examples:
         >>> rows = {"numbers": torch.tensor([[0.5]]), "known": torch.ones(1, 1), "categories": torch.tensor([[1]])}
         >>> columns_joined(rows, widths=[3]).tolist()
         [[0.5, 1.0, 0.0, 1.0, 0.0]]

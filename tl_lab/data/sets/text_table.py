@@ -118,8 +118,9 @@ class TextTable(TableOfTexts, TextSet):
         text_column: name of the column with the text; a list of two columns for pairs of texts.
         label_column: name of the column with the class or the number; or a list of columns with numbers, or with 0 and
             1 for multi-label data.
-        group_column, domain_column: name of the column with the group or domain of each sample, or a list of columns
-            whose cells are combined; None if there are no groups or domains.
+        group_column: name of the column with the group of each sample, or a list of columns whose cells are combined;
+            None if there are no groups.
+        domain_column: likewise with the domain of each sample.
         time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are no
             times.
         predict: ``classes`` or ``numbers``.

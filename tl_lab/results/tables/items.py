@@ -81,7 +81,7 @@ def sign_flip_test(differences: np.ndarray) -> float:
         McNemar, Note on the Sampling Error of the Difference Between Correlated Proportions, Psychometrika 1947.
         Durkalski et al., Analysis of Clustered Matched-Pair Data, Statistics in Medicine 2003, for several answers.
 
-    Example:
+    Examples:
         >>> round(sign_flip_test(np.array([1, 1, 1, 1, 1, 0, 0])), 6)
         0.0625
     """
