@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from composing import run_in
+from encoders_at_hand import tiny
 from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.neighbors import NearestCentroid
@@ -194,6 +195,63 @@ def test_more_ways_of_a_wrong_support(prototypical: Path, tmp_path: Path) -> Non
         model.with_support(tmp_path / "t.csv")
     with pytest.raises(UserError, match="there is no folder or table"):
         model.with_support(tmp_path / "nowhere")
+
+
+def test_support_sets_that_name_no_examples_are_refused(prototypical: Path, tmp_path: Path) -> None:
+    model, image = load(prototypical), picture("left", 0)[None, None]
+    with pytest.raises(UserError, match="the class 'b' of the support set has no example"):
+        model.with_support({"a": image, "b": image[:0]})
+    with pytest.raises(UserError, match=r"a folder, a table or a mapping .* not list"):
+        model.with_support([image, image])  # type: ignore[arg-type]
+    Image.fromarray(image[0, 0]).save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("path,label\na.png,x\na.png,\n")
+    with pytest.raises(UserError, match=r"t\.csv: row 2 has no label"):
+        model.with_support(tmp_path / "t.csv")
+
+
+def test_unreadable_examples_are_skipped_on_request(
+    prototypical: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    support, queries = folders
+    shutil.copytree(support, tmp_path / "support")
+    (tmp_path / "support" / "left" / "broken.png").write_text("")
+    model = load(prototypical)
+    with pytest.raises(UserError, match=r"cannot be read: broken\.png"):
+        model.with_support(tmp_path / "support")
+    with pytest.warns(UserWarning, match="broken"):
+        supported = model.with_support(tmp_path / "support", skip_unreadable=True)
+    assert supported.support.names == model.with_support(support).support.names
+    command = ["predict", str(prototypical), str(queries), "--support", str(tmp_path / "support")]
+    main([*command, "--skip-unreadable", "--output", str(tmp_path / "out.csv")])
+    labels = pd.read_csv(tmp_path / "out.csv")["label"].tolist()
+    assert labels == model.with_support(support).predict(queries).labels
+
+
+def test_examples_are_named_by_their_class(prototypical: Path) -> None:
+    arrays = {8: picture("left", 0)[None, None], 10: np.stack([picture("top", i)[None] for i in range(2)])}
+    supported = load(prototypical).with_support(arrays)  # type: ignore[dict-item]
+    assert supported.class_names == ["10", "8"]  # in alphabetical order
+    assert supported.support.names == ["10/0", "10/1", "8/0"]
+    assert torch.equal(supported.predict(arrays[8]).values, torch.tensor([1]))
+    assert supported.predict(arrays[8]).nearest == ["8/0"]
+
+
+def test_a_table_or_folders_of_texts_are_a_support(tmp_path: Path) -> None:
+    pd.DataFrame([(word, word) for word in "abc"] * 10, columns=["text", "label"]).to_csv(tmp_path / "t.csv")
+    encoder = tiny(tmp_path / "encoder", "bert")
+    data = ["data=text_table", f"data.path={tmp_path / 't.csv'}", "backbone=hf_text", f"backbone.name={encoder}"]
+    run_in(tmp_path / "run", *QUIET, *data, "strategy=feature_extraction", "trainer.max_epochs=1")
+    (tmp_path / "support.csv").write_text("text,label\na,first\nb,second\na a,first\n")
+    for name, text in (("first", "a"), ("second", "b")):
+        (tmp_path / "texts" / name).mkdir(parents=True)
+        (tmp_path / "texts" / name / "1.txt").write_text(text)
+    model = load(tmp_path / "run")
+    of_table = model.with_support(tmp_path / "support.csv")
+    assert of_table.support.names == ["first/0", "first/1", "second/0"]
+    assert of_table.predict(["b", "a"]).labels == ["second", "first"]
+    of_folders = model.with_support(tmp_path / "texts")
+    assert of_folders.support.names == ["first/1.txt", "second/1.txt"]
+    assert of_folders.predict(["b", "a"]).labels == ["second", "first"]
 
 
 def test_a_head_for_a_number_of_classes_takes_no_other(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument(
         "--support",
         type=Path,
-        help="classify by your own examples: a folder of class folders, or a table with the columns path and label",
+        help="classify by your own examples: a folder of class folders, or a table with the column label and those of "
+        "the inputs, such as path",
     )
     parser.add_argument(
         "--reject-below",

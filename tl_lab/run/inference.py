@@ -171,12 +171,12 @@ class TrainedModel(nn.Module):
             raise UserError("there is nothing to predict: no image is readable, or the array is empty")
         return Predictions(*map(_joined, zip(*parts, strict=True)))
 
-    def with_support(self, support: "GivenSupport") -> "Supported":
+    def with_support(self, support: "GivenSupport", *, skip_unreadable: bool = False) -> "Supported":
         """Classify by the nearest mean of the user's own examples in this model's feature space; see
         :meth:`~tl_lab.run.support.FewShotModel.with_support`."""
         from tl_lab.run.support import NearestMean, Supported, read_support
 
-        return Supported(self, NearestMean(self.network), read_support(support, self))
+        return Supported(self, NearestMean(self.network), read_support(support, self, skip_unreadable))
 
     def predict_batches(
         self,
@@ -520,8 +520,8 @@ def predict_to_csv(
         task: see :func:`load`.
         allow: see :func:`load`.
         arrays: write names, logits and features to an additional ``.npz`` file.
-        support: a folder with a folder of examples for each class, or a table with the columns ``path`` and ``label``:
-            classify by these (see :meth:`~tl_lab.run.support.FewShotModel.with_support`).
+        support: a folder with a folder of examples for each class, or a table with the column ``label`` and those of
+            the inputs: classify by these (see :meth:`~tl_lab.run.support.FewShotModel.with_support`).
         reject_below: confidence below which a sample gets no label from a support set, in [0, 1].
         device: see :func:`load`.
 
@@ -537,7 +537,8 @@ def predict_to_csv(
     if support is not None:
         if arrays:
             raise UserError("logits of a support set's classes cannot be written: leave --arrays out")
-        supported = load(run, checkpoint, task, allow, device=device).with_support(support)
+        loaded = load(run, checkpoint, task, allow, device=device)
+        supported = loaded.with_support(support, skip_unreadable=skip_unreadable)
         answers = supported.predict_batches(given, skip_unreadable=skip_unreadable, reject_below=reject_below)
         return _write_answers(Path(output) if output else predictions_path(run, given), answers)
     model = load_classifier(run, checkpoint, task, allow, device=device)

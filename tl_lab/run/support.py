@@ -25,7 +25,7 @@ from tl_lab.strategies.few_shot.base import FewShotStrategy
 __all__ = ["Answers", "FewShotModel", "GivenSupport", "NearestMean", "Support", "Supported", "read_support"]
 
 GivenSupport: TypeAlias = "str | Path | Mapping[str, Given]"
-"""A folder with a folder of examples for each class, a table (columns ``path`` and ``label``), or examples by class."""
+"""A folder with a folder of examples for each class, a table with the column ``label``, or examples by class."""
 
 
 class Model(Protocol):
@@ -42,7 +42,7 @@ class Support:
 
     Attributes:
         class_names: the classes, N of them, in alphabetical order.
-        names: of the examples: their files, or numbers within their class.
+        names: of the examples: their files, or the class and the number within it (``cat/0``).
         x: inputs, ``(M, ...)``, sorted by class.
         y: class of each, ``(M,)``, 0 to N - 1.
     """
@@ -96,12 +96,14 @@ class FewShotModel(nn.Module):
         self.strategy.to(*args, **options)
         return super().to(*args, **options)
 
-    def with_support(self, support: GivenSupport) -> "Supported":
+    def with_support(self, support: GivenSupport, *, skip_unreadable: bool = False) -> "Supported":
         """Use the classes of a support set.
 
         Args:
-            support: a folder with a folder of examples for each class, a table with the columns ``path`` and
-                ``label``, or a mapping from each class's name to its examples (paths, images, arrays or texts).
+            support: a folder with a folder of examples for each class, a table with the column ``label`` and the
+                columns of the inputs (``path`` for files), or a mapping from each class's name to its examples
+                (paths, images, arrays or texts).
+            skip_unreadable: skip unreadable files with a warning that names them, instead of stopping.
 
         Returns:
             A model that predicts these classes.
@@ -110,7 +112,7 @@ class FewShotModel(nn.Module):
             UserError: a class has no example, there are fewer than two classes, or the run was trained for another
                 number of classes and cannot change it.
         """
-        read = read_support(support, self)
+        read = read_support(support, self, skip_unreadable)
         learned, way = self.strategy.num_outputs, len(read.class_names)
         if self.strategy.fixed_way and way != learned:
             raise UserError(
@@ -241,17 +243,20 @@ class Supported:
         return Answers(labels, confidence, probabilities, values, names, [self.support.names[i] for i in nearest])
 
 
-def read_support(given: GivenSupport, model: Model) -> Support:
+def read_support(given: GivenSupport, model: Model, skip_unreadable: bool = False) -> Support:
     """Read a support set and prepare it for a model.
 
     Args:
         given: see :data:`GivenSupport`.
         model: determines how inputs are read and prepared.
+        skip_unreadable: see :meth:`FewShotModel.with_support`.
 
     Raises:
         UserError: the path does not exist, a class has no example, or there are fewer than two classes.
     """
-    parts = _named(given, model)
+    parts = _named(given, model, skip_unreadable)
+    if empty := [name for name, of in parts.items() if not sum(len(part.names) for part in of)]:
+        raise UserError(f"the class {empty[0]!r} of the support set has no example")
     if len(parts) < 2:
         raise UserError(f"a support set needs at least two classes, not {len(parts)} ({', '.join(parts) or 'none'})")
     device = torch.device("cpu")
@@ -318,35 +323,60 @@ def _in_size(parts: list[list[Named]], model: Model, what: str) -> list[list[Nam
     return [[batch._replace(x=next(rest)) for batch in of] for of in parts]
 
 
-def _named(given: GivenSupport, model: Model) -> dict[str, list[Named]]:
+def _named(given: GivenSupport, model: Model, skip: bool) -> dict[str, list[Named]]:
     """Read the examples of each class, in the order of the classes' names."""
     reader = cast(Any, model)
     if isinstance(given, Mapping):
-        empty = [name for name, of in given.items() if isinstance(of, list | tuple) and not len(of)]
+        examples = {str(name): of for name, of in given.items()}
+        empty = [name for name, of in examples.items() if isinstance(of, list | tuple) and not len(of)]
         if empty:
             raise UserError(f"the class {empty[0]!r} of the support set has no example")
-        return {str(name): list(read_given(given[name], reader)) for name in sorted(given)}
+        return {name: _within(list(read_given(examples[name], reader, skip=skip)), name) for name in sorted(examples)}
+    if not isinstance(given, str | Path):
+        raise UserError(
+            "a support set is a folder, a table or a mapping from each class's name to its examples, not "
+            f"{type(given).__name__}"
+        )
     place = Path(given)
     if place.is_dir():
         folders = class_folders(place)
         if not folders:
             raise UserError(f"{place} has no folders of classes: put the examples of each class into a separate folder")
-        return {name: _below(list(read_given(folder, reader)), folder) for name, folder in folders.items()}
+        return {
+            name: _within(list(read_given(folder, reader, skip=skip)), folder.name, folder)
+            for name, folder in folders.items()
+        }
     if not place.is_file():
         raise UserError(f"there is no folder or table {place} with a support set")
-    rows = rows_of(place)
-    if lacking := {"path", "label"} - rows[0].keys():
-        raise UserError(f"{place} has no column {min(lacking)!r}: a support set's table has the columns path and label")
-    labels = sorted({row["label"] for row in rows})
-    return {
-        label: list(read_rows(place, [{"path": row["path"]} for row in rows if row["label"] == label], reader))
-        for label in labels
-    }
+    return _of_table(place, rows_of(place), reader, skip)
 
 
-def _below(parts: list[Named], folder: Path) -> list[Named]:
-    """Prefix the names of examples with the folder of their class."""
-    return [Named([f"{folder.name}/{name}" for name in part.names], part.x) for part in parts]
+def _of_table(place: Path, rows: list[dict[str, str]], reader: Any, skip: bool) -> dict[str, list[Named]]:
+    """Read the rows of each class: the column ``path`` if there is one, or all columns of the inputs."""
+    if "label" not in rows[0]:
+        raise UserError(
+            f"{place} has no column 'label': a support set's table has the column label and those of the inputs, such "
+            "as path"
+        )
+    if lacking := [number for number, row in enumerate(rows, 1) if not (row["label"] or "").strip()]:
+        raise UserError(f"{place}: row {lacking[0]} has no label")
+    names = ["path"] if "path" in rows[0] and reader.spec.modality not in ("text", "table") else None
+    parts = {}
+    for label in sorted({row["label"] for row in rows}):
+        of_class = [row for row in rows if row["label"] == label]
+        cells = [{name: row[name] for name in names or row if name != "label"} for row in of_class]
+        read = list(read_rows(place, cells, reader, skip=skip))
+        parts[label] = read if names else _within(read, label)
+    return parts
+
+
+def _within(parts: list[Named], name: str, folder: Path | None = None) -> list[Named]:
+    """Prefix the names of examples, below the folder of their class if there is one, with the class's name."""
+    below = f"{folder}/" if folder is not None else None
+    return [
+        part._replace(names=[f"{name}/{one.removeprefix(below) if below else one}" for one in part.names])
+        for part in parts
+    ]
 
 
 def _one(x: Inputs) -> Inputs:
