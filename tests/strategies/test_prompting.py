@@ -235,6 +235,8 @@ def test_the_model_reasons_before_it_answers(folder, tmp_path, monkeypatch):
 def test_invalid_prompts_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match="label_words names the class 'x', which the data do not have"):
         ask(tmp_path / "words", folder, "strategy.label_words={x: y}")
+    with pytest.raises(UserError, match="label_words: the class '1' has no word"):  # numbers are names of classes, too
+        ask(tmp_path / "empty", folder, "strategy.label_words={1: ' '}")
     with pytest.raises(UserError, match="needs texts and a language model, not backbone=MLP"):
         run_in(tmp_path / "mlp", "strategy=prompting", "data=digits", "backbone=mlp", "logger=none")
 

@@ -124,5 +124,26 @@ def test_texts_get_the_class_whose_description_is_nearest(texts, tmp_path):
     results = run_in(tmp_path / "swapped", *given, swapped)
     assert results["metrics"]["test/acc"] == pytest.approx(1 / 3, abs=0.2)
     assert json.loads((tmp_path / "swapped" / "results.json").read_text())["protocol"]["zero-shot"].startswith("1 temp")
+    with pytest.raises(UserError, match=r"label_map maps to .* which HFText does not use: set strategy\.descriptions"):
+        run_in(tmp_path / "map", *given, "strategy.label_map={a: b}")
     with pytest.raises(UserError, match="descriptions names the class 'd', which the data do not have"):
         run_in(tmp_path / "wrong", *given, "strategy.descriptions={d: b}")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        (["backbone=hf_text", "backbone.name={encoder}", "backbone.pretrained=false"], "HFText"),
+        (["backbone=lstm"], "LSTM"),
+    ],
+)
+def test_an_encoder_with_random_weights_is_not_applicable(backbone, name, texts, tmp_path):
+    folder, encoder = texts
+    results = run_in(
+        tmp_path / "run", "strategy=zero_shot", "data=text_table", f"data.path={folder / 'table.csv'}", "logger=none",
+        "figures=false", "trainer.enable_progress_bar=false", *(text.format(encoder=encoder) for text in backbone),
+    )  # fmt: skip
+    assert results["metrics"] == {"val/chance": 1 / 3, "test/chance": 1 / 3}
+    assert results["protocol"]["zero-shot"].startswith(f"not applicable: the weights of {name} are random")
+    with pytest.raises(UserError, match=f"no zero-shot classifier: the weights of {name} are random"):
+        tl_lab.load(tmp_path / "run")

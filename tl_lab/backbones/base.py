@@ -59,6 +59,8 @@ class Backbone(nn.Module):
     """Modalities of the inputs for which it can be built."""
     has_layers: ClassVar[bool] = True
     """Whether it has linear layers or convolutions, in parallel to which an adapter can be added."""
+    pretrained_in_part: ClassVar[bool] = False
+    """Whether some of its layers have random weights even with published ones, such as layers above word vectors."""
     takes_prompts: ClassVar[bool] = False
     """Whether vectors can be put before its tokens; if so, its ``net`` is a model of the library transformers."""
     frames: bool = False

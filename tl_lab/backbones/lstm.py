@@ -42,6 +42,7 @@ class LSTM(Backbone):
 
     modalities = frozenset({"text"})
     has_layers = False
+    pretrained_in_part = True
 
     def __init__(
         self,

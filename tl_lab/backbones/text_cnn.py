@@ -34,6 +34,7 @@ class TextCNN(Backbone):
     """
 
     modalities = frozenset({"text"})
+    pretrained_in_part = True
 
     def __init__(
         self,

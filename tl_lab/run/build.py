@@ -18,7 +18,7 @@ from tl_lab.model.base_weights import Base
 from tl_lab.model.network import weights_stream
 from tl_lab.run.pairing import check_modality
 from tl_lab.run.plan import Plan, Recipe
-from tl_lab.run.weights import base_of, inject, start_from, used_weights
+from tl_lab.run.weights import base_of, inject, start_from, starts_trained, used_weights
 from tl_lab.strategies.base import Strategy
 from tl_lab.training.seen_replayed import not_seen
 
@@ -142,6 +142,8 @@ def _strategy(
         **given,
     )
     strategy.max_updates, strategy.base = plan.max_updates, base
+    if not starts_trained(plan, backbone):
+        strategy.without_weights()
     strategy.not_seen = not_seen(plan.chosen)
     if plan.channels_last:
         strategy.network.to(memory_format=torch.channels_last)

@@ -324,6 +324,8 @@ def _load(
     for name, value in (("pretrained", False), ("weights", None)):
         if name in cfg.backbone and "base" not in facts:
             cfg.backbone[name] = value  # all weights are in the checkpoint
+    if reason := facts.get("not_applicable"):
+        raise UserError(f"{folder} has no zero-shot classifier: {reason}")
     if facts.get("prompted"):
         raise UserError(
             f"{folder} prompted a language model, and trained nothing that could predict: use "

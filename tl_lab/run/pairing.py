@@ -46,7 +46,9 @@ def check_pairing(plan: Plan) -> None:
             f"strategy={plan.strategy.choice} does not support; valid: {valid}"
         )
     _check_adapter(plan, strategy, traits)
-    problem = StreamAtOnce.problem_kind if plan.learns_stream_at_once else data.problem_for(plan.data.node)
+    problem = data.problem_for(plan.data.node)  # raises an error if tasks contradict each other
+    if plan.learns_stream_at_once:
+        problem = StreamAtOnce.problem_kind
     _check_problem(plan, problem, strategy)
     _check_validators(plan, problem)
     _check_ways(plan, strategy)

@@ -21,7 +21,16 @@ from tl_lab.model.network import weights_stream
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.plan import Plan, Recipe
 
-__all__ = ["base_of", "check_weights", "describe_weights", "inject", "start_from", "used_weights", "weights_hash"]
+__all__ = [
+    "base_of",
+    "check_weights",
+    "describe_weights",
+    "inject",
+    "start_from",
+    "starts_trained",
+    "used_weights",
+    "weights_hash",
+]
 
 _LEARNED: dict[str, Any] = {"pretrained": False, "weights": None}  # options that load weights, with their off values
 
@@ -64,6 +73,18 @@ def check_weights(plan: Plan) -> None:
             "backbone.pretrained=true or backbone.weights=<file>, where the backbone has them, or init_from=<run>",
             stacklevel=2,
         )
+
+
+def starts_trained(plan: Plan, backbone: Backbone) -> bool:
+    """Whether all layers of the backbone start from trained weights.
+
+    Args:
+        plan: of the run.
+        backbone: as built.
+    """
+    recipe, init_from = used_weights(plan)
+    published = bool(backbone.source) or any(recipe.option(name) for name in _LEARNED)
+    return init_from is not None or (published and not backbone.pretrained_in_part)
 
 
 def _learned(plan: Plan) -> dict[str, Any]:

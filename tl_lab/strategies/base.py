@@ -91,6 +91,9 @@ class Strategy(Measuring):
     base: Base | None
     """Base weights of the adapter if they can be loaded again; checkpoints then leave them out."""
 
+    def without_weights(self) -> None:
+        """React to a backbone that starts, entirely or in part, from random weights."""
+
     @classmethod
     def prepares_training(cls, node: Mapping[str, Any]) -> bool:
         """Whether the strategy reads the training inputs before training, derived from a node of the configuration."""

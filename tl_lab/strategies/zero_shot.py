@@ -31,12 +31,12 @@ class ZeroShot(Strategy):
 
     Text encoders: a class is represented by the mean direction of its descriptions (templates times names), and the
     prediction is the class with the largest cosine minus that of a neutral text. Images: the classifier of the
-    backbone's pretraining task is restricted to its classes that correspond to classes of the data; ``open_acc`` is
-    the share of samples for which a corresponding class has the highest score among all classes of the pretraining
-    task. Two-tower models compare images with descriptions, as text encoders do. Recordings: the decoder that was
-    trained with the encoder computes the probability of the names of the classes as transcripts, in several spellings;
-    or it writes transcripts. Other backbones are not applicable: the run reports only this and the accuracy of
-    guessing.
+    backbone's pretraining task is restricted to its classes that correspond to classes of the data; ``open_acc`` is the
+    share of samples for which a corresponding class has the highest score among all classes of the pretraining task.
+    Two-tower models compare images with descriptions, as text encoders do. Recordings: the decoder that was trained
+    with the encoder computes the probability of the names of the classes as transcripts, in several spellings; or it
+    writes transcripts. Other backbones, and encoders with random weights, are not applicable: the run reports only this
+    and the accuracy of guessing.
 
     Args:
         templates: for texts, each with ``{}`` in place of the name of the class.
@@ -77,10 +77,10 @@ class ZeroShot(Strategy):
         *,
         templates: Sequence[str] = ("{}",),
         image_templates: Sequence[str] = ("a photo of a {}.",),
-        descriptions: Mapping[str, str | Sequence[str]] | None = None,
+        descriptions: Mapping[str | int, str | Sequence[str]] | None = None,
         neutral: Sequence[str] = ("N/A",),
         temperature: Positive = 0.05,
-        label_map: Mapping[str, str | Sequence[str]] | None = None,
+        label_map: Mapping[str | int, str | Sequence[str]] | None = None,
         scores: Literal["test", "all"] = "test",
         silence: NonNegative | None = None,
         **options: Any,
@@ -119,8 +119,31 @@ class ZeroShot(Strategy):
             self.reason = (
                 f"{type(backbone).__name__} encodes no texts, and no classifier of the task of its weights is known"
             )
+        self._refuse_unused()
         self._built = False
         self._among_all: dict[str, list[bool]] = {}
+
+    def _refuse_unused(self) -> None:
+        """Refuse options of another kind of zero-shot classifier, which would have no effect."""
+        by_map = isinstance(self.network.head, GroupedHead)
+        if self.label_map and not (by_map or self.reason):
+            raise UserError(
+                "strategy.label_map maps to the classes that an image classifier was trained on, which "
+                f"{type(self.network.backbone).__name__} does not use: set strategy.descriptions"
+            )
+        if self.descriptions and by_map:
+            raise UserError(
+                "strategy.descriptions describes classes for encoders of texts, and "
+                f"{type(self.network.backbone).__name__} has none: set strategy.label_map"
+            )
+
+    def without_weights(self) -> None:
+        """Report that descriptions cannot be compared by an encoder that was not trained."""
+        if not self.reason:
+            self.reason = (
+                f"the weights of {type(self.network.backbone).__name__} are random, entirely or in part: give a "
+                "pretrained backbone or init_from=<run>"
+            )
 
     # ------------------------------------------------------------------ classifiers
 
@@ -274,6 +297,7 @@ class ZeroShot(Strategy):
         """Save the properties of the network that the configuration does not state."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["model"]["unit_length"] = isinstance(self.network.bottleneck, UnitLength)
+        checkpoint["model"]["not_applicable"] = self.reason
         if isinstance(self.network.head, GroupedHead):
             checkpoint["model"]["groups"] = self.mapped
         if isinstance(self.network.head, Recogniser):
@@ -369,5 +393,5 @@ def _linear(known: Classifier) -> nn.Linear:
     return linear
 
 
-def _listed(given: Mapping[str, str | Sequence[str]] | None) -> dict[str, list[str]]:
+def _listed(given: Mapping[str | int, str | Sequence[str]] | None) -> dict[str, list[str]]:
     return {str(name): [texts] if isinstance(texts, str) else list(texts) for name, texts in (given or {}).items()}

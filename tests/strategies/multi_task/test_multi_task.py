@@ -4,11 +4,13 @@ import functools
 import math
 import warnings
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from composing import run_in
 from laboratory import SIZES, BlobPair, Blobs, blobs, fit, make
+from PIL import Image
 
 import tl_lab
 from tl_lab.data.samples import Samples
@@ -166,6 +168,31 @@ def test_sets_of_classes_labels_and_numbers_in_one_run_and_its_answers(tmp_path)
     answers = model.predict(torch.rand(3, 1, 8, 8))
     assert answers.labels[0].startswith("digits: ")
     assert "; digits_value: " in answers.labels[0]
+
+
+def test_two_folders_of_images_are_two_tasks(tmp_path):
+    for folder, classes in (("pets", ["cat", "dog", "cow"]), ("cars", ["van", "bus"])):
+        for number, name in enumerate(classes):
+            (tmp_path / folder / name).mkdir(parents=True)
+            for i in range(10):
+                pixels = np.random.default_rng(i).integers(0, 60, (8, 8, 3)).astype(np.uint8)
+                pixels[:, 2 * number : 2 * number + 2] = 230
+                Image.fromarray(pixels).save(tmp_path / folder / name / f"{i}.png")
+    kind = "_target_: tl_lab.data.sets.image_folder.ImageFolder, size: 8"
+    results = run_in(
+        tmp_path / "run", "strategy=multi_task", "data=tasks", "backbone=mlp", "backbone.hidden=[16]", "logger=none",
+        f"data.datasets=[{{{kind}, root: {tmp_path / 'pets'}}},{{{kind}, root: {tmp_path / 'cars'}}}]", "figures=false",
+        "trainer.max_epochs=1", "data.batches_per_epoch=4", "trainer.enable_progress_bar=false",
+    )  # fmt: skip
+    assert {"test/pets/acc", "test/cars/acc"} <= set(results["metrics"])
+    assert results["sizes"]["test"] == 6 + 4
+    model = tl_lab.load(tmp_path / "run")
+    assert model.problem.output_names == ["pets: cat", "pets: cow", "pets: dog", "cars: bus", "cars: van"]
+    twice = f"{{{kind}, root: {tmp_path / 'pets'}}}"
+    with pytest.raises(UserError, match=r"data\.datasets contains pets twice"):
+        run_in(
+            tmp_path / "twice", "strategy=multi_task", "data=tasks", "backbone=mlp", f"data.datasets=[{twice},{twice}]"
+        )
 
 
 class SeenBy(MMD):

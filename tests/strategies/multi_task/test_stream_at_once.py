@@ -7,6 +7,7 @@ from laboratory import BlobStream, make
 
 from tl_lab.config import compose
 from tl_lab.data.batches import Labelled
+from tl_lab.data.scenarios.data_stream import DataStream
 from tl_lab.data.scenarios.stream_at_once import StreamAtOnce
 from tl_lab.errors import UserError
 from tl_lab.run.pairing import check_pairing
@@ -58,6 +59,10 @@ def test_the_joint_bound_is_reported_with_the_stream(tmp_path):
     ("overrides", "message"),
     [
         (["data=split_digits"], "not data.scenario=class: set data.scenario=task"),
+        (
+            ["data=stream", "data.datasets=[digits,digits_value]", "data.scenario=task"],
+            "labels of different kinds, single_label, regression: list sets of one kind, or learn them at once by",
+        ),
         (["data=permuted_digits", "data@data.of=printed_to_handwritten", "data.scenario=task"], "takes no target"),
     ],
 )
@@ -73,3 +78,10 @@ def test_tasks_that_differ_by_a_change_are_refused():
 
     with pytest.raises(UserError, match="these tasks transform their inputs differently: use strategy=joint"):
         StreamAtOnce(Changed(scenario="task"))
+
+
+def test_tasks_of_different_kinds_of_inputs_are_refused():
+    with pytest.raises(
+        UserError, match=r"data\.datasets have different kinds of inputs, image, text: list sets of one"
+    ):
+        DataStream.modality_for({"datasets": ["digits", "sst2"]})

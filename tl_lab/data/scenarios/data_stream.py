@@ -1,15 +1,17 @@
 """A task stream in which each task is a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
-from tl_lab.data.scenarios.inner import build_inner
+from tl_lab.data.scenarios.inner import build_inner, inner_modalities, inner_problems
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
+from tl_lab.problems import Problem
+from tl_lab.texts import listed
 
 __all__ = ["DataStream"]
 
@@ -46,6 +48,33 @@ class DataStream(TaskStream):
             )
         if any(isinstance(module, TaskStream) for module in self.modules):
             raise UserError(f"data.datasets must be sets, not streams: {', '.join(self.given)}")
+
+    @classmethod
+    def problem_for(cls, node: Mapping[str, Any]) -> type[Problem]:
+        """Return the problem of the sets.
+
+        Raises:
+            UserError: the sets have different problems.
+        """
+        kinds = list(dict.fromkeys(inner_problems(node.get(cls.inner) or [])))
+        if len(kinds) > 1:
+            raise UserError(
+                f"data.datasets have labels of different kinds, {listed([kind.name for kind in kinds])}: list sets of "
+                "one kind, or learn them at once by strategy=multi_task data=tasks"
+            )
+        return super().problem_for(node)
+
+    @classmethod
+    def modality_for(cls, node: Mapping[str, Any]) -> str:
+        """Return the modality of the sets.
+
+        Raises:
+            UserError: the sets have different modalities.
+        """
+        kinds = list(dict.fromkeys(inner_modalities(node.get(cls.inner) or [])))
+        if len(kinds) > 1:
+            raise UserError(f"data.datasets have different kinds of inputs, {listed(kinds)}: list sets of one kind")
+        return super().modality_for(node)
 
     def read_tasks(self) -> list[dict[str, Samples]]:
         """Read the sets, each of which is a task."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -100,7 +101,8 @@ class Tasks(TasksInBatches):
 
     Args:
         datasets: names of data choices, built with the values in their files, or configuration nodes. A single set is
-            trained in the same way, as a multi-task problem with one task.
+            trained in the same way, as a multi-task problem with one task. Nodes of one class, such as two folders of
+            images, are named by the folder or file that they read.
         sampling: how tasks are drawn for training batches: ``proportional`` to the sets' sizes, with each sample once
             per epoch; ``uniform``, with equal probabilities; ``temperature``, by size^(1 / temperature); ``annealed``,
             from proportional to uniform over the epochs (:func:`~tl_lab.functional.annealed_exponent`).
@@ -125,7 +127,7 @@ class Tasks(TasksInBatches):
         if isinstance(datasets, str) or not len(datasets):
             raise UserError(f"data.datasets must be a list of sets, such as [rte,mrpc,stsb], not {datasets!r}")
         self.sampling, self.temperature = sampling, float(temperature)
-        self.names = [one if isinstance(one, str) else type(one).__name__.lower() for one in datasets]
+        self.names = _names_of(datasets)
         if twice := [name for i, name in enumerate(self.names) if name in self.names[:i]]:
             raise UserError(f"data.datasets contains {twice[0]} twice: list each set once")
         self.modules = [build_inner(one, self.seed) for one in datasets]
@@ -268,3 +270,14 @@ class Tasks(TasksInBatches):
             tasks = self.several.known(self.training_labels).int().argmax(1).cpu()
             loader.order = TaskOrder(**given, tasks=tasks, shares=self.shares)
         return loader
+
+
+def _names_of(datasets: Sequence[Any]) -> list[str]:
+    """Name the tasks by their choice or class; sets of one class by the folder or file that they read."""
+    kinds = [one if isinstance(one, str) else type(one).__name__.lower() for one in datasets]
+    names = []
+    for one, kind in zip(datasets, kinds, strict=True):
+        places = [getattr(one, option, None) for option in getattr(one, "place_options", ())]
+        place = next((place for place in places if isinstance(place, str | Path)), None)
+        names.append(kind if place is None or kinds.count(kind) == 1 else Path(place).stem)
+    return names

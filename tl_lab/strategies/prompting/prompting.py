@@ -80,7 +80,7 @@ class Prompting(Strategy):
         self,
         *,
         templates: Sequence[str] = ("Text: {text}\nLabel: {label}",),
-        label_words: Mapping[str, str] | None = None,
+        label_words: Mapping[str | int, str] | None = None,
         shots: Natural = 4,
         draws: Count = 2,
         orders: Count = 1,
@@ -103,13 +103,15 @@ class Prompting(Strategy):
         if isinstance(templates, str) or not len(templates):
             raise UserError("strategy.templates needs at least one template, such as ['Text: {text}\\nLabel: {label}']")
         self.templates = [template_of(text) for text in templates]
-        names = self.problem.output_names
-        if unknown := [name for name in label_words or {} if name not in names]:
+        names, given = self.problem.output_names, {str(name): str(word) for name, word in (label_words or {}).items()}
+        if unknown := [name for name in given if name not in names]:
             raise UserError(
                 f"strategy.label_words names the class {unknown[0]!r}, which the data do not have; "
                 f"{nearest(unknown[0], names)}"
             )
-        self.words = [str((label_words or {}).get(name, readable_name(name))) for name in names]
+        self.words = [given.get(name, readable_name(name)) for name in names]
+        if empty := [name for name, word in zip(names, self.words, strict=True) if not word.strip()]:
+            raise UserError(f"strategy.label_words: the class {empty[0]!r} has no word")
         if len(set(self.words)) < len(self.words):
             raise UserError(f"strategy.label_words: two classes have the same word ({', '.join(self.words)})")
         self.shots, self.draws, self.orders = shots, draws, orders
