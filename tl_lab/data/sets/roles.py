@@ -58,8 +58,9 @@ class Roles:
     """Columns of a table with groups, domains and times, and how its rows are split.
 
     Args:
-        group_column, domain_column: name of the column with the group or domain of each row, or a list of columns
-            whose cells are combined; None if there are no groups or domains.
+        group_column: name of the column with the group of each row, or a list of columns whose cells are
+            combined; None if there are no groups.
+        domain_column: name of the column with the domain of each row, or such a list; None if there are no domains.
         time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are
             no times.
         split: ``random``; ``group``: at random, with all rows of a group in one part; or ``time``: the earliest rows

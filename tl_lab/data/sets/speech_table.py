@@ -42,8 +42,10 @@ class SpeechTable(OfAudio):
         speaker_column: name of the column with the speaker, to keep the recordings of a speaker in the same part; None
             to split by rows. Speakers are also the groups of audits if ``group_column`` is None.
         split_column: name of the column with ``train``, ``val`` and ``test``; None to split by ``split``.
-        group_column, domain_column: name of the column with the group (such as the accent) or domain of each recording,
-            or a list of columns whose cells are combined; None if there are no groups or domains.
+        group_column: name of the column with the group (such as the accent) of each recording, or a list of columns
+            whose cells are combined; None if there are no groups.
+        domain_column: name of the column with the domain of each recording, or such a list; None if there are no
+            domains.
         time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are no
             times.
         split: ``random``, with ``speaker_column`` with all recordings of a speaker in one part; ``group``: at random,

@@ -32,8 +32,9 @@ class TasksOfTable(TasksInBatches):
         text_column: name of the column with the text; a list of two columns for pairs of texts.
         tasks: kind of each task by its name: ``classes`` or ``numbers`` if the column of this name contains them, or a
             list of columns with 0 and 1 for a multi-label task.
-        group_column, domain_column: name of the column with the group or domain of each sample, or a list of columns
-            whose cells are combined; None if there are no groups or domains.
+        group_column: name of the column with the group of each sample, or a list of columns whose cells are
+            combined; None if there are no groups.
+        domain_column: name of the column with the domain of each sample, or such a list; None if there are no domains.
         time_column: name of a column with numbers or dates, or a list (a date and a time of day); None if there are no
             times.
         split: ``random``; ``group``: at random, with all rows of a group in one part; or ``time``: the earliest rows
