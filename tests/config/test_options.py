@@ -159,6 +159,8 @@ def open_ended(hint: Any) -> bool:
     if typing.get_origin(hint) is Annotated:
         return False
     arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is Mapping:
+        arguments = arguments[1:]  # a key, such as a class that is named by a number, has no range
     return hint in (int, float) or (typing.get_origin(hint) is not Literal and any(map(open_ended, arguments)))
 
 

@@ -85,7 +85,7 @@ def test_damaged_and_missing_files_are_named(small):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("7 0:1", r"the label 7 in row 21 \(1 rows in all\): labels are -1 \(negative\) and 1"),
+        ("7 0:1", r"the label 7 in row 21 \(1 row in all\): labels are -1 \(negative\) and 1"),
         ("0 0:1", r"the label 0 in row 21"),
         ("nan 0:1", r"the label nan in row 21"),
         ("1 0:-2", r"has the value -2: features are counts"),
