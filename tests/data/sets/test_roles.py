@@ -131,10 +131,47 @@ def test_a_column_that_the_table_lacks_is_named_beside_those_it_has(kind: str, r
 
 
 @of_every_kind
+def test_the_content_is_that_of_the_file_for_every_seed_and_split(kind: str, place: Path, tmp_path: Path) -> None:
+    for options in ({}, {"split": "group", "group_column": "user"}, {"split": "time", "time_column": "day"}):
+        whole = [loaded(KINDS[kind], place, seed=seed, **options) for seed in (0, 1)]
+        assert whole[0].content_hash == whole[1].content_hash  # or runs of several seeds would not be averaged
+        if options:
+            column = options[f"{options['split']}_column"]
+            table = written(place)
+            table[column] = table[column].sample(frac=1.0, random_state=0).to_numpy()
+            for file in place.iterdir():
+                (tmp_path / file.name).unlink(missing_ok=True)
+                (tmp_path / file.name).symlink_to(file)
+            (tmp_path / "rows.csv").unlink()
+            table.to_csv(tmp_path / "rows.csv", index=False)
+            assert loaded(KINDS[kind], tmp_path, **options).content_hash != whole[0].content_hash
+
+
+@of_every_kind
 @pytest.mark.parametrize("role", ["group", "time"])
 def test_a_split_without_its_column_is_refused(kind: str, role: str) -> None:
     with pytest.raises(UserError, match=rf"data\.split={role} requires .*: set data\.{role}_column"):
         KINDS[kind](path="rows.csv", split=role)
+
+
+def test_an_unknown_split_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.split=tim is unknown; did you mean 'time'"):
+        Roles(time_column="day", split="tim")  # type: ignore[arg-type]
+
+
+def test_a_small_part_for_the_test_is_reported(tmp_path: Path) -> None:
+    table = pd.DataFrame({"text": [f"text {i}" for i in range(120)], "label": ["good", "bad"] * 60})
+    table["user"], table["shop"] = [f"u{i % 20:02d}" for i in range(120)], ["books"] * 60 + ["dvd"] * 60
+    options = {"domain_column": "shop", "source": "books", "target": "dvd", "group_column": "user", "split": "group"}
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    data = loaded(TextTablePair, tmp_path, **options)
+    assert not any(note.startswith("target/test") for note in data.notes)
+    one = data.column_values["group"][int(data.sets["source/train"].columns["group"][0])]
+    table.loc[60:, "user"] = [one] * 59 + ["new"]  # a user of the source's training part wrote all other rows
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    data = loaded(TextTablePair, tmp_path, **options)
+    assert len(data.sets["target/test"]) == 1
+    assert any("target/test: 1 of 60 rows instead of 20%" in note for note in data.notes)
 
 
 def test_two_splits_are_refused() -> None:
@@ -177,15 +214,19 @@ def test_no_group_is_trained_on_in_one_domain_and_tested_in_the_other(kind, plac
         options = {"group_column": "user", "split": "group", "seed": seed}
         data = loaded(kind, place, domain_column="shop", source="books", target="dvd", **options)
         groups = {name: set(samples.columns["group"].tolist()) for name, samples in data.sets.items()}
-        trained = groups["source/train"] | groups["source/val"] | groups["target/train"]
-        assert not trained & (groups["source/test"] | groups["target/test"])
-        assert not groups["source/train"] & groups["source/val"]
+        trained, tested = (groups[f"source/{part}"] | groups[f"target/{part}"] for part in ("train", "test"))
+        assert not trained & tested
+        assert not groups["source/val"] & (trained | tested)  # it selects checkpoints
         assert set.union(*(found for name, found in groups.items() if "source" in name)) & (
             groups["target/train"] | groups["target/test"]
         )  # some users write in both shops
-        rows = len(data.sets["target/train"]) + len(data.sets["target/test"])
-        assert rows == (written(place).shop == "dvd").sum()
-        assert len(data.sets["target/test"]) >= round(0.2 * rows)
+        given, rows = written(place), len(data.sets["target/train"]) + len(data.sets["target/test"])
+        of_dvd = given[given.shop == "dvd"]
+        users = {sorted(set(given.user)).index(user) for user in of_dvd.user} & groups["source/val"]
+        out = int(of_dvd.user.isin([sorted(set(given.user))[user] for user in users]).sum())
+        assert rows == len(of_dvd) - out
+        assert any(f"target: {out} of {len(of_dvd)} rows left out" in note for note in data.notes) == bool(out)
+        assert len(data.sets["target/test"]) >= round(0.2 * len(of_dvd))
 
 
 @of_every_pair

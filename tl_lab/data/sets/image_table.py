@@ -162,8 +162,8 @@ class ImageTable(ImageReading, DataModule):
         self.column_values |= values
         columns = {name: column[rows] for name, column in columns.items()}
         whole = Samples(seen.x, y[rows], columns={"patient": patients, **columns})
+        self.contents += [str(y[rows].tolist()), *self.roles.content(columns)]
         sets = self._parts(whole, table.iloc[rows.numpy()], place)
-        self.contents.append("".join(str(one.y.tolist()) for one in sets.values() if one.y is not None))
         return self.levelled({name: self._scored(name, samples) for name, samples in sets.items()}, root)
 
     def prepared(self, table: pd.DataFrame, place: Path) -> pd.DataFrame:

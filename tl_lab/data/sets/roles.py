@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.data.sets.columns import Columns, check_columns, names_in, sorted_labels, times_of, together
 from tl_lab.data.sets.pairs import name_pair
 from tl_lab.data.splits import check_shares, group_split, random_split, split_in_three
-from tl_lab.errors import UserError
+from tl_lab.errors import UserError, nearest
 from tl_lab.randomness import derive_seed
 from tl_lab.texts import counted
 
@@ -76,6 +76,8 @@ class Roles:
     split: RowSplit = "random"
 
     def __post_init__(self) -> None:
+        if self.split not in (valid := get_args(RowSplit)):
+            raise UserError(f"data.split={self.split} is unknown; {nearest(str(self.split), valid)}")
         if self.split != "random" and not names_in(getattr(self, f"{self.split}_column")):
             raise UserError(
                 f"data.split={self.split} requires the column with the {self.split}: set data.{self.split}_column"
@@ -112,6 +114,14 @@ class Roles:
                 found[role], values[role] = numbered(pd.Series(together(table, names)))
         return found, values
 
+    def content(self, columns: Mapping[str, Tensor]) -> list[str]:
+        """Return the content of the column that determines the split, if one does, for ``DataModule.contents``.
+
+        Args:
+            columns: as returned by :meth:`read`.
+        """
+        return [] if self.split == "random" else [repr(columns[self.split].tolist())]
+
     def parts(self, samples: Samples, shares: Shares, class_names: Sequence[str] | None) -> dict[str, Samples]:
         """Split samples into training, validation and test.
 
@@ -133,15 +143,19 @@ class Roles:
             return split_in_three(samples, shares.val, shares.test, shares.seed, list(class_names))
         return three_parts(samples, shares.val, shares.test, shares.seed)
 
-    def target_parts(self, source: Mapping[str, Samples], target: Samples, shares: Shares) -> tuple[Tensor, Tensor]:
+    def target_parts(
+        self, source: Mapping[str, Samples], target: Samples, shares: Shares, notes: list[str]
+    ) -> tuple[Tensor, Tensor]:
         """Split the target of a pair into training and test, independent of labels.
 
-        Groups that also occur in the source are in the same part as there.
+        With ``split=group``, groups that also occur in the source's training or test part are in the same part of the
+        target. Groups of its validation part, which selects checkpoints, are left out of the target.
 
         Args:
             source: parts of the source.
             target: samples of the target.
             shares: shares of the parts.
+            notes: receives what deviates from the shares.
 
         Returns:
             Indices of the training part and of the test part.
@@ -153,16 +167,33 @@ class Roles:
         if self.split == "random":
             return random_split(len(target), count, shares.seed, "target/test")
         if self.split == "time":
+            if count >= len(target):
+                raise UserError(
+                    f"data.test_share={shares.test} leaves none of the target's {counted(len(target), 'row')} for "
+                    "training"
+                )
             order = target.columns["time"].argsort(stable=True)
             return order[:-count], order[-count:]
-        tested = _tested_groups(source, target.columns["group"], count, shares.seed)
-        inside = torch.isin(target.columns["group"], tested)
-        if not inside.any() or inside.all():
+        groups = target.columns["group"]
+        tested = torch.isin(groups, _tested_groups(source, groups, count, shares.seed))
+        left_out = torch.isin(groups, source["val"].columns["group"].unique())
+        train, test = (places.nonzero()[:, 0] for places in (~tested & ~left_out, tested))
+        if not len(train) or not len(test):
             raise UserError(
                 "data.target: its groups cannot be divided into training and test, because too few of them do not "
                 "occur in the source: use data.split=random, or other domains"
             )
-        return (~inside).nonzero()[:, 0], inside.nonzero()[:, 0]
+        if out := int(left_out.sum()):
+            notes.append(
+                f"target: {out:,} of {len(target):,} rows left out, because their groups are in the source's "
+                "validation part"
+            )
+        if len(test) < count / 2:
+            notes.append(
+                f"target/test: {len(test):,} of {len(target):,} rows instead of {shares.test:.0%}, because the other "
+                "groups occur in the source"
+            )
+        return train, test
 
 
 def refuse_two_splits(split: str, **columns: str | None) -> None:
@@ -280,6 +311,7 @@ def paired(
     roles: Roles,
     shares: Shares,
     class_names: Sequence[str] | None,
+    notes: list[str],
 ) -> dict[str, Samples]:
     """Divide the rows of a table into source and target, and split both.
 
@@ -290,6 +322,7 @@ def paired(
         roles: how each domain is split.
         shares: shares of the parts of each domain.
         class_names: see :meth:`Roles.parts`.
+        notes: see :meth:`Roles.target_parts`.
 
     Returns:
         The sets of a :class:`~tl_lab.data.scenarios.domain_pair.DomainPair`.
@@ -305,6 +338,6 @@ def paired(
             f"data.target: the domain {target!r} has {counted(len(of_target), 'row')}, too few for training and test"
         )
     parts = roles.parts(of_source, shares, class_names)
-    train, test = roles.target_parts(parts, of_target, shares)
+    train, test = roles.target_parts(parts, of_target, shares, notes)
     sets = {f"source/{name}": part for name, part in parts.items()}
     return {**sets, "target/train": of_target.subset(train), "target/test": of_target.subset(test)}

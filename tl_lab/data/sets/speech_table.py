@@ -121,6 +121,7 @@ class SpeechTable(OfAudio):
             )
         rows = torch.arange(len(table))
         known, self.column_values = self.roles.read(table, place)
+        split_by = self.roles.content(known)
         if self.speaker_column is not None:
             name = "speaker" if "group" in known else "group"
             known[name], self.column_values[name] = numbered(table[self.speaker_column])
@@ -130,7 +131,7 @@ class SpeechTable(OfAudio):
         assert heard is not None
         self.class_names = Transcript.letters_in([texts[i] for i in heard.tolist()])
         labels = Transcript(self.class_names).encode(texts)
-        self.contents = [recordings.fingerprint(), repr(texts)]
+        self.contents = [recordings.fingerprint(), repr(texts), *split_by]
         named = {name: Samples(one.x, labels[one.y], columns=one.columns) for name, one in sets.items()}
         self._say_unknown(named)
         return named

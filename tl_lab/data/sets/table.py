@@ -85,8 +85,9 @@ class OfTablePairs(OfTables, DomainPair):
         source: a domain or a list of domains; with ``cut``, None means ``before``.
         target: a domain; with ``cut``, None means ``after``.
         split: how each domain is split: ``random``, the source stratified by class; ``group``: at random, with all
-            rows of a group, of both domains, in one part; or ``time``: the earliest rows are for training, the latest
-            for test.
+            rows of a group in one part: groups of the source's training or test part are in the same part of the
+            target, and those of its validation part are left out of the target; or ``time``: the earliest rows are for
+            training, the latest for test.
         val_share: share of the source's rows for validation.
         test_share: share of each domain's rows for test.
         options: keyword arguments of :class:`~tl_lab.data.sets.tables.OfTables` and
@@ -120,7 +121,7 @@ class OfTablePairs(OfTables, DomainPair):
         """
         samples = self.rows_of(table, origin, self.domain_column)
         domains = domains_of(table, self.domain_column, self.cut, origin)
-        sets = paired(samples, domains, self._named, self.roles, self.shares, self.stratified_by)
+        sets = paired(samples, domains, self._named, self.roles, self.shares, self.stratified_by, self.notes)
         return self.encoded(sets, table, origin, self.domain_column)
 
 

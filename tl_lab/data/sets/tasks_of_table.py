@@ -118,8 +118,8 @@ class TasksOfTable(TasksInBatches):
         kept = self.several.known(y).any(1)
         if not bool(kept.all()):
             self.notes.append(f"{int((~kept).sum()):,} of {len(y):,} rows have no label and were dropped")
-        self.contents = [Samples(texts, y).subset(kept.nonzero()[:, 0]).fingerprint()]
         known, self.column_values = self.roles.read(table, path)
+        self.contents = [Samples(texts, y).subset(kept.nonzero()[:, 0]).fingerprint(), *self.roles.content(known)]
         samples = Samples(texts, y, columns=known).subset(kept.nonzero()[:, 0])
         sets = self.roles.parts(samples, self.shares, None)
         return {**sets, "test": self.few_tested(sets["test"], "table")}

@@ -85,8 +85,9 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         target: a domain; with ``cut``, None means ``after``.
         predict: ``classes`` or ``numbers``.
         split: how each domain is split: ``random``, the source stratified by class; ``group``: at random, with all
-            rows of a group, of both domains, in one part; or ``time``: the earliest rows are for training, the latest
-            for test.
+            rows of a group in one part: groups of the source's training or test part are in the same part of the
+            target, and those of its validation part are left out of the target; or ``time``: the earliest rows are for
+            training, the latest for test.
         val_share: share of the source's rows for validation.
         test_share: share of each domain's rows for test.
         encoding: encoding of a text file.
@@ -124,4 +125,4 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         """Read the table, and split each domain."""
         samples, table, path = self.rows(("domain_column", names_in(self.domain_column)))
         domains = domains_of(table, self.domain_column, self.cut, path)
-        return paired(samples, domains, self._named, self.roles, self.shares, self.stratified_by)
+        return paired(samples, domains, self._named, self.roles, self.shares, self.stratified_by, self.notes)

@@ -100,8 +100,8 @@ class TableOfTexts(OfTexts):
         others = [("label_column", self.label_columns), *self.roles.named, *further]
         texts, table = texts_and_others(self, path, self.encoding, self.text_columns, others)
         self.class_names, y = truth_of(table, self.label_columns, self.problem_kind, path)
-        self.contents = [Samples(texts, y).fingerprint()]
         columns, self.column_values = self.roles.read(table, path)
+        self.contents = [Samples(texts, y).fingerprint(), *self.roles.content(columns)]
         return Samples(texts, y, columns=columns), table, path
 
     @property
