@@ -9,7 +9,7 @@
 25,000 updates); the same command resumes. ``collect`` writes its runs into docs/results/dann_reduction.csv, where other
 reductions and lengths stay, and draws docs/images/dann_reduction.svg. The paper gives neither the reduction nor the
 length of training. The length of 13,000 was interpolated between the target accuracies after 5,000 and 30,000 updates,
-to find what the paper's value corresponds to; no other result is selected by it.
+to find what the paper's value corresponds to; nothing else is selected by target labels, which draw the curves.
 """
 
 import argparse
@@ -63,10 +63,12 @@ def curves(folder: Path) -> pd.DataFrame:
 
 
 def merged(table: pd.DataFrame) -> pd.DataFrame:
-    """Put the runs of ``table`` in the place of the stored ones of the same reduction and length."""
-    stored = pd.read_csv(OUT)
-    kept = stored[~stored[KINDS].apply(tuple, axis=1).isin(set(table[KINDS].apply(tuple, axis=1)))]
-    return pd.concat([kept, table])[list(stored)].sort_values(["reduction", "length", "seed", "updates"])
+    """Put the runs of ``table`` in the place of the stored ones of the same reduction, length and seed."""
+    key = [*KINDS, "seed"]
+    kept = pd.read_csv(OUT) if OUT.is_file() else table.iloc[:0]
+    kept = kept[~kept[key].apply(tuple, axis=1).isin(set(table[key].apply(tuple, axis=1)))]
+    columns = [*key, "git_commit", "updates", *LOGGED, "test/target/acc"]
+    return pd.concat([kept, table])[columns].sort_values([*key, "updates"])
 
 
 @matplotlib.rc_context(STYLE)

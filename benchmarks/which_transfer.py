@@ -92,6 +92,8 @@ def main() -> None:
     if unknown := {*given.cases} - {*CASES}:
         options.error(f"there is no case {', '.join(sorted(unknown))}; valid: {', '.join(CASES)}")
     for name in given.cases or CASES:
+        if (given.folder / name).exists():
+            options.error(f"{given.folder / name} exists: give another --folder, or the time would be of a part")
         stored = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
         stored[name] = measured(name, given.folder.resolve())
         print(name, {key: stored[name][key] for key in ("runs", "wall_s", "transfer")})

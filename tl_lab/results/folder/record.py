@@ -47,7 +47,10 @@ class Record:
     def start(self, **facts: Any) -> None:
         """Record the start of the run, with versions, git commit and machine."""
         code = {"versions": dict(_versions()), "git_commit": git_commit()}
-        self.update(status="running", error=None, **code, machine=machine(), **facts)
+        here, earlier = machine(), self.content.get("machine")
+        if earlier and not str(earlier).endswith(here):  # resumed elsewhere
+            here = f"{earlier}, then {here}"
+        self.update(status="running", error=None, **code, machine=here, **facts)
 
     def restart(self) -> None:
         """Discard what was recorded during training, because training starts again."""

@@ -304,6 +304,8 @@ def command_of(run: Path) -> str:
     outside = ("hydra.", "hydra/", "sweep.", "changed_data=")
     try:
         words = json.loads((run.parent / SWEEP).read_text(encoding="utf-8"))["overrides"]
+        if not isinstance(words, list):
+            return ""
         kept = [word for word in words if not word.startswith(outside)]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # absent, or not as sweeps write it
         return ""
