@@ -234,6 +234,16 @@ def test_examples_are_named_by_their_class(prototypical: Path) -> None:
     assert supported.support.names == ["10/0", "10/1", "8/0"]
     assert torch.equal(supported.predict(arrays[8]).values, torch.tensor([1]))
     assert supported.predict(arrays[8]).nearest == ["8/0"]
+    with pytest.raises(UserError, match="two classes of the support set have the same name: 8, '8'"):
+        load(prototypical).with_support({8: arrays[8], "8": arrays[10]})  # type: ignore[dict-item]
+
+
+def test_examples_that_are_files_keep_their_paths(prototypical: Path, tmp_path: Path) -> None:
+    for name in ("left", "top"):
+        Image.fromarray(picture(name, 0)).save(tmp_path / f"{name}.png")
+        Image.fromarray(picture(name, 1)).save(tmp_path / f"second {name}.png")
+    files = {"top": [str(tmp_path / f"{number}top.png") for number in ("", "second ")], "left": tmp_path / "left.png"}
+    assert load(prototypical).with_support(files).support.names == ["left/left.png", *files["top"]]
 
 
 def test_a_table_or_folders_of_texts_are_a_support(tmp_path: Path) -> None:
@@ -241,7 +251,7 @@ def test_a_table_or_folders_of_texts_are_a_support(tmp_path: Path) -> None:
     encoder = tiny(tmp_path / "encoder", "bert")
     data = ["data=text_table", f"data.path={tmp_path / 't.csv'}", "backbone=hf_text", f"backbone.name={encoder}"]
     run_in(tmp_path / "run", *QUIET, *data, "strategy=feature_extraction", "trainer.max_epochs=1")
-    (tmp_path / "support.csv").write_text("text,label\na,first\nb,second\na a,first\n")
+    (tmp_path / "support.csv").write_text("text, label\na,first\nb,second\na a,first \n")
     for name, text in (("first", "a"), ("second", "b")):
         (tmp_path / "texts" / name).mkdir(parents=True)
         (tmp_path / "texts" / name / "1.txt").write_text(text)

@@ -328,6 +328,8 @@ def _named(given: GivenSupport, model: Model, skip: bool) -> dict[str, list[Name
     reader = cast(Any, model)
     if isinstance(given, Mapping):
         examples = {str(name): of for name, of in given.items()}
+        if len(examples) < len(given):
+            raise UserError(f"two classes of the support set have the same name: {', '.join(map(repr, given))}")
         empty = [name for name, of in examples.items() if isinstance(of, list | tuple) and not len(of)]
         if empty:
             raise UserError(f"the class {empty[0]!r} of the support set has no example")
@@ -353,6 +355,7 @@ def _named(given: GivenSupport, model: Model, skip: bool) -> dict[str, list[Name
 
 def _of_table(place: Path, rows: list[dict[str, str]], reader: Any, skip: bool) -> dict[str, list[Named]]:
     """Read the rows of each class: the column ``path`` if there is one, or all columns of the inputs."""
+    rows = [{name.strip(): cell for name, cell in row.items()} for row in rows]
     if "label" not in rows[0]:
         raise UserError(
             f"{place} has no column 'label': a support set's table has the column label and those of the inputs, such "
@@ -360,6 +363,7 @@ def _of_table(place: Path, rows: list[dict[str, str]], reader: Any, skip: bool) 
         )
     if lacking := [number for number, row in enumerate(rows, 1) if not (row["label"] or "").strip()]:
         raise UserError(f"{place}: row {lacking[0]} has no label")
+    rows = [{**row, "label": row["label"].strip()} for row in rows]
     names = ["path"] if "path" in rows[0] and reader.spec.modality not in ("text", "table") else None
     parts = {}
     for label in sorted({row["label"] for row in rows}):
@@ -371,12 +375,14 @@ def _of_table(place: Path, rows: list[dict[str, str]], reader: Any, skip: bool) 
 
 
 def _within(parts: list[Named], name: str, folder: Path | None = None) -> list[Named]:
-    """Prefix the names of examples, below the folder of their class if there is one, with the class's name."""
-    below = f"{folder}/" if folder is not None else None
-    return [
-        part._replace(names=[f"{name}/{one.removeprefix(below) if below else one}" for one in part.names])
-        for part in parts
-    ]
+    """Put the class's name before names in its folder and before those without a folder; other paths stay as given."""
+
+    def named(one: str) -> str:
+        if folder is not None:
+            return f"{name}/{one.removeprefix(f'{folder}/')}"
+        return one if "/" in one else f"{name}/{one}"
+
+    return [part._replace(names=[named(one) for one in part.names]) for part in parts]
 
 
 def _one(x: Inputs) -> Inputs:

@@ -83,8 +83,13 @@ def starts_trained(plan: Plan, backbone: Backbone) -> bool:
         backbone: as built.
     """
     recipe, init_from = used_weights(plan)
-    published = bool(backbone.source) or any(recipe.option(name) for name in _LEARNED)
-    return init_from is not None or (published and not backbone.pretrained_in_part)
+    if init_from is not None:
+        return True
+    if not type(backbone).__module__.startswith("tl_lab."):  # what its constructor loads is not known
+        return not backbone.pretrained_in_part
+    published = bool(backbone.source) or bool(recipe.option("weights"))
+    named = bool(recipe.option("pretrained")) and not recipe.option("small")  # layout_text: a small random network
+    return (published or named) and not backbone.pretrained_in_part
 
 
 def _learned(plan: Plan) -> dict[str, Any]:
