@@ -14,8 +14,10 @@ from PIL import Image
 
 import tl_lab
 from tl_lab.data.samples import Samples
+from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.data.sets.tasks import Tasks, TasksInBatches
 from tl_lab.data.sets.tasks_of_table import TasksOfTable
+from tl_lab.data.sets.text_table import TextTable
 from tl_lab.domain_adaptation.mmd import MMD
 from tl_lab.errors import UserError
 from tl_lab.functional import dynamic_weights
@@ -193,6 +195,32 @@ def test_two_folders_of_images_are_two_tasks(tmp_path):
         run_in(
             tmp_path / "twice", "strategy=multi_task", "data=tasks", "backbone=mlp", f"data.datasets=[{twice},{twice}]"
         )
+
+
+def names_of(*places):
+    return Tasks(datasets=[ImageFolder(root=str(place)) for place in places]).names
+
+
+def test_folders_of_one_name_are_told_apart_by_their_parents(tmp_path, monkeypatch):
+    for name in ("imgs.2019", "imgs.2020", "pets/train", "cars/train", "x/a/train", "y/a/train"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert names_of("imgs.2019", "imgs.2020") == ["imgs.2019", "imgs.2020"]
+    assert names_of("pets/train", "cars/train", "imgs.2019") == ["pets_train", "cars_train", "imgs.2019"]
+    assert names_of("x/a/train", "y/a/train", "pets/train") == ["x_a_train", "y_a_train", "pets_train"]
+    (tmp_path / "link").symlink_to(tmp_path / "pets" / "train")
+    for same in (tmp_path / "pets" / "train", "pets/../pets/train", "link"):
+        with pytest.raises(UserError, match=r"data\.datasets contains \w+ twice: list each set once"):
+            names_of("pets/train", same)
+
+
+def test_files_are_named_without_their_endings(tmp_path):
+    paths = [tmp_path / name for name in ("a/news.csv", "b/news.csv", "b/talks.csv", "b/talks.tsv", "b/mail.2020.csv")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("text,label\nx,1\n")
+    names = Tasks(datasets=[TextTable(path=str(path)) for path in paths]).names
+    assert names == ["a_news", "b_news", "talks.csv", "talks.tsv", "mail.2020"]
 
 
 class SeenBy(MMD):

@@ -13,6 +13,7 @@ from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.loaders import Batches, BatchOrder, Loader, PairLoader
 from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
+from tl_lab.data.roots import absolute_places
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modalities
@@ -102,7 +103,8 @@ class Tasks(TasksInBatches):
     Args:
         datasets: names of data choices, built with the values in their files, or configuration nodes. A single set is
             trained in the same way, as a multi-task problem with one task. Nodes of one class, such as two folders of
-            images, are named by the folder or file that they read.
+            images, are named by the folder or file that they read, with as many of its parent folders as tell them
+            apart.
         sampling: how tasks are drawn for training batches: ``proportional`` to the sets' sizes, with each sample once
             per epoch; ``uniform``, with equal probabilities; ``temperature``, by size^(1 / temperature); ``annealed``,
             from proportional to uniform over the epochs (:func:`~tl_lab.functional.annealed_exponent`).
@@ -128,8 +130,6 @@ class Tasks(TasksInBatches):
             raise UserError(f"data.datasets must be a list of sets, such as [rte,mrpc,stsb], not {datasets!r}")
         self.sampling, self.temperature = sampling, float(temperature)
         self.names = _names_of(datasets)
-        if twice := [name for i, name in enumerate(self.names) if name in self.names[:i]]:
-            raise UserError(f"data.datasets contains {twice[0]} twice: list each set once")
         self.modules = [build_inner(one, self.seed) for one in datasets]
         for name, module in zip(self.names, self.modules, strict=True):
             if module.traits not in ({"labels"}, DomainPair.traits) or isinstance(module, TasksInBatches):
@@ -273,11 +273,42 @@ class Tasks(TasksInBatches):
 
 
 def _names_of(datasets: Sequence[Any]) -> list[str]:
-    """Name the tasks by their choice or class; sets of one class by the folder or file that they read."""
+    """Name the tasks by their choice or class; sets of one class by the folder or file that they read.
+
+    Raises:
+        UserError: a set occurs twice.
+    """
     kinds = [one if isinstance(one, str) else type(one).__name__.lower() for one in datasets]
-    names = []
-    for one, kind in zip(datasets, kinds, strict=True):
-        places = [getattr(one, option, None) for option in getattr(one, "place_options", ())]
-        place = next((place for place in places if isinstance(place, str | Path)), None)
-        names.append(kind if place is None or kinds.count(kind) == 1 else Path(place).stem)
-    return names
+    places = [_place_of(one) if kinds.count(kind) > 1 else None for one, kind in zip(datasets, kinds, strict=True)]
+    short = [kind if place is None else _short(place, places) for kind, place in zip(kinds, places, strict=True)]
+    which = [(kind, place and place.resolve()) for kind, place in zip(kinds, places, strict=True)]
+    if twice := [name for i, name in enumerate(short) if which[i] in which[:i]]:
+        raise UserError(f"data.datasets contains {twice[0]} twice: list each set once")
+    above = [() if place is None else place.parts[1:-1] for place in places]
+    used = [0] * len(short)  # numbers of parent folders in the names
+    while True:
+        names = ["_".join([*of[len(of) - n :], name]) for of, n, name in zip(above, used, short, strict=True)]
+        alike = [i for i, name in enumerate(names) if names.count(name) > 1]
+        if not alike:
+            return names
+        longer = [i for i in alike if used[i] < len(above[i])]
+        if not longer:
+            raise UserError(f"data.datasets contains two sets called {names[alike[0]]}: rename the folder of one")
+        for i in longer:
+            used[i] += 1
+
+
+def _place_of(data: Any) -> Path | None:
+    """Return the absolute path of the folder or file that a set reads; None if it has no such option or several."""
+    places = [getattr(data, option, None) for option in getattr(data, "place_options", ())]
+    place = next((place for place in places if isinstance(place, str | Path)), None)
+    if place is None:
+        return None
+    found = Path(str(absolute_places(str(place))))
+    return found.resolve() if ".." in found.parts else found  # a link keeps the name that it was given by
+
+
+def _short(place: Path, places: Sequence[Path | None]) -> str:
+    """Return the name of a folder, or of a file without its ending if no other place differs from it in this alone."""
+    others = [one.with_suffix("") if one.is_file() else one for one in places if one and one != place]
+    return place.stem if place.is_file() and place.with_suffix("") not in others else place.name
