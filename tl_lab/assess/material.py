@@ -222,7 +222,7 @@ class Material:
             return build_backbone(Recipe("backbone", node), plan.seed, self.data.shape, self.data.for_backbone)
 
         backbone = build_backbone(plan.backbone, plan.seed, self.data.shape, self.data.for_backbone)
-        given = plan.backbone.option("weights") or plan.backbone.option("pretrained")
+        given = plan.backbone.kind.weights_in(plan.backbone.node)
         learned = bool(plan.init_from or given or backbone.source)
         if plan.init_from is not None:
             backbone = start_from(Path(plan.init_from), backbone, build)

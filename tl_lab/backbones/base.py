@@ -74,6 +74,15 @@ class Backbone(nn.Module):
     """After an adapter is injected: titles of the layer groups, and the number of the group of each tensor by name."""
 
     @classmethod
+    def weights_in(cls, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that load trained weights, with their values.
+
+        Args:
+            node: configuration node of the backbone.
+        """
+        return {name: node[name] for name in ("pretrained", "weights") if node.get(name)}
+
+    @classmethod
     def family_for(cls, node: Mapping[str, Any]) -> str | None:
         """Derive the model's family, as transformers names it, from a node of the configuration; None if unknown."""
         return None

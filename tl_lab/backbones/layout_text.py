@@ -1,6 +1,7 @@
 """A text encoder that uses the positions of words on the page."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,11 @@ class LayoutText(Backbone):
         length = max_length if small else known.max_length
         assert known.tokeniser is not None
         self.spec = LayoutSpec(known.vocabulary, length, known.padding_id, known.tokeniser)
+
+    @classmethod
+    def weights_in(cls, node: Mapping[str, Any]) -> dict[str, Any]:
+        """See :meth:`Backbone.weights_in`; the weights of a small network are random."""
+        return {} if node.get("small") else super().weights_in(node)
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         """Map a batch of pages to the features of its words, ``(B, W, num_features)``."""

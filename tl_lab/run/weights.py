@@ -78,6 +78,8 @@ def check_weights(plan: Plan) -> None:
 def starts_trained(plan: Plan, backbone: Backbone) -> bool:
     """Whether all layers of the backbone start from trained weights.
 
+    A class outside this package that has no option for weights may load them in its constructor, and is assumed to.
+
     Args:
         plan: of the run.
         backbone: as built.
@@ -85,16 +87,15 @@ def starts_trained(plan: Plan, backbone: Backbone) -> bool:
     recipe, init_from = used_weights(plan)
     if init_from is not None:
         return True
-    if not type(backbone).__module__.startswith("tl_lab."):  # what its constructor loads is not known
-        return not backbone.pretrained_in_part
-    published = bool(backbone.source) or bool(recipe.option("weights"))
-    named = bool(recipe.option("pretrained")) and not recipe.option("small")  # layout_text: a small random network
-    return (published or named) and not backbone.pretrained_in_part
+    own = recipe.kind.__module__.partition(".")[0] == "tl_lab"
+    unknown = not own and not any(name in recipe.node for name in _LEARNED)
+    trained = bool(backbone.source or backbone.weights_in(recipe.node)) or unknown
+    return trained and not backbone.pretrained_in_part
 
 
 def _learned(plan: Plan) -> dict[str, Any]:
     """Return the options by which the backbone loads pretrained weights, by name."""
-    return {f"backbone.{name}": value for name in _LEARNED if (value := plan.backbone.option(name))}
+    return {f"backbone.{name}": value for name, value in plan.backbone.kind.weights_in(plan.backbone.node).items()}
 
 
 def _left_aside(plan: Plan) -> list[str]:
@@ -131,8 +132,7 @@ def base_of(plan: Plan, backbone: Backbone) -> Base | None:
         Source and hash; None without an adapter, and for random and trained weights.
     """
     recipe, init_from = used_weights(plan)
-    known = any(recipe.option(name) for name in _LEARNED)
-    if init_from is not None or not known or not plan.adapter.kind.changes_backbone:
+    if init_from is not None or not backbone.weights_in(recipe.node) or not plan.adapter.kind.changes_backbone:
         if plan.adapter.kind.needs_source:
             raise UserError(
                 f"adapter={plan.adapter.choice} stores no base weights, so that these must be loadable again: give "
@@ -214,9 +214,10 @@ def describe_weights(plan: Plan) -> str:
         return f"random (strategy={plan.strategy.choice} ignores {', '.join(given)})"
     if plan.init_from:
         return f"trained by {plan.init_from}, {checkpoint_of(plan.init_from).stem} checkpoint"
-    if weights := plan.backbone.option("weights"):
-        return f"read from {weights}"
-    if plan.backbone.option("pretrained"):
+    given = plan.backbone.kind.weights_in(plan.backbone.node)
+    if "weights" in given:
+        return f"read from {given['weights']}"
+    if given:
         return "pretrained, as published"
     advice = " (nothing to transfer: see backbone.pretrained, backbone.weights, init_from)"
     return f"random{advice if plan.strategy.kind.wants_weights else ''}"
