@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tl_lab.results.tables.verdicts import Verdict, decide, difference_half_width
+from tl_lab.results.tables.verdicts import Verdict, decide, difference_half_width, seeds_to_decide
 
 
 def around(mean: float, spread: float, n: int) -> np.ndarray:
@@ -62,6 +62,13 @@ def test_the_seeds_that_are_missing_are_the_fewest_that_would_decide() -> None:
     assert halves[1] < margin <= halves[0]
     assert decide(values[:1], 0.5, 0.02).more_seeds == 2
     assert decide(values[:2], 0.5, 0.02).more_seeds == 1
+
+
+@pytest.mark.parametrize("n", [3, 4, 9])
+def test_one_more_seed_is_enough_if_its_interval_is_narrow_enough(n: int) -> None:
+    now, next_one = (stats.t.ppf(0.975, count - 1) / math.sqrt(count) for count in (n, n + 1))
+    assert seeds_to_decide(1.0, n, (now + next_one) / 2) == 1
+    assert seeds_to_decide(1.0, n, 0.999 * next_one) == 2
 
 
 def test_where_no_number_of_seeds_would_decide_none_is_given() -> None:
