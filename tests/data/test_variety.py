@@ -12,6 +12,7 @@ from PIL import Image
 from tests.laboratory import BlobPair, Blobs, BlobStream
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.image_folder import ImageFolder
+from tl_lab.data.sets.text_table import TextTable
 from tl_lab.errors import UserError
 from tl_lab.problems import MultiLabel, Regression, SingleLabel
 
@@ -56,6 +57,38 @@ def test_training_on_one_class_is_refused() -> None:
 def test_a_score_on_one_class_is_warned_of(part: str) -> None:
     with pytest.warns(UserWarning, match=rf"the set '{part}' has the class 'c' in every sample: a constant prediction"):
         _One(part).load()
+
+
+class _Without(Blobs):
+    """Blobs whose training set lacks two of the three classes, and whose validation set lacks one of these."""
+
+    def read(self) -> dict[str, Samples]:
+        sets = super().read()
+        kept = {"train": [0], "val": [0, 2], "test": [0, 1, 2]}
+        return {
+            name: one.subset(torch.isin(one.y, torch.tensor(kept[name])).nonzero()[:, 0]) for name, one in sets.items()
+        }
+
+
+def test_classes_without_a_training_sample_are_warned_of(monkeypatch) -> None:
+    monkeypatch.setattr("tl_lab.data.base.one_class_refused", lambda: False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _Without().load()
+    said = [str(one.message) for one in caught if "cannot be learned" in str(one.message)]
+    assert said == [
+        "train has no sample of c, which val has: they cannot be learned",
+        "train has no sample of b, c, which test has: they cannot be learned",
+    ]
+
+
+def test_labels_that_no_training_sample_has_are_warned_of(tmp_path: Path) -> None:
+    rows = [("red", 1, 0)] * 4 + [("blue", 0, 0)] * 4 + [("green", 0, 1)] * 2
+    lines = [f"{day},{word} {day},{a},{b}" for day, (word, a, b) in enumerate(rows)]
+    (tmp_path / "rows.csv").write_text("\n".join(["day,text,a,b", *lines]))
+    data = TextTable(path=str(tmp_path / "rows.csv"), label_column=["a", "b"], time_column="day", split="time")
+    with pytest.warns(UserWarning, match=r"^train has no sample of b, which test has: they cannot be learned"):
+        data.load()
 
 
 class _OneTarget(BlobPair):

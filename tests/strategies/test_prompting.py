@@ -1,5 +1,6 @@
 """Prompts: how they are written, what a small random language model makes of them, and whole runs."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tl_lab.data.sets.arithmetic import Arithmetic, word_problem
 from tl_lab.errors import UserError
 from tl_lab.strategies.prompting.asking import begin, continued, scores_of
 from tl_lab.strategies.prompting.prompting import Prompting
-from tl_lab.strategies.prompting.prompts import orders_of, prompts_of, template_of
+from tl_lab.strategies.prompting.prompts import Template, orders_of, prompts_of, template_of
 from tl_lab.texts import counted
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -178,6 +179,22 @@ def test_a_run_states_the_mean_and_the_spread_of_its_prompts(folder, tmp_path, c
     assert f"At {scale['parameters']:,} parameters: absent at this scale: accuracy {acc:.1%}" in printed
     with pytest.raises(UserError, match="prompted a language model"):
         tl_lab.load(tmp_path / "run")
+
+
+def test_the_default_template_contains_both_texts_of_a_pair(folder, tmp_path, monkeypatch):
+    rows = [f"first {n}\tsecond {n}\t{'yes' if n % 2 else 'no'}" for n in range(20)]
+    (tmp_path / "pairs.tsv").write_text("\n".join(["a\tb\tlabel", *rows]))
+    questions = []
+    fill = Template.fill
+    monkeypatch.setattr(Template, "fill", lambda self, text: questions.append(fill(self, text)) or questions[-1])
+    place = ["data=text_table", f"data.path={tmp_path / 'pairs.tsv'}", "data.text_column=[a,b]"]
+    given = ["strategy=prompting", *place, "backbone=hf_causal", f"backbone.name={folder}", "strategy.shots=0"]
+    run = run_in(tmp_path / "run", *given, "logger=none", "figures=false", "trainer.enable_progress_bar=false")
+    assert run["templates"] == ["Text 1: {text}\nText 2: {second}\nLabel: {label}"]
+    items = [re.fullmatch(r"Text 1: first (\d+)\nText 2: second (\d+)\nLabel:", one) for one in questions]
+    assert sum(one is not None and one[1] == one[2] for one in items) >= 4  # the test set
+    with pytest.raises(UserError, match=r"'\{text\}:' lacks \{second\}"):
+        run_in(tmp_path / "short", *given, "strategy.templates=['{text}: {label}']", "logger=none", "figures=false")
 
 
 def test_training_texts_are_left_as_they_were_written(folder):

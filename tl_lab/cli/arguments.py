@@ -398,7 +398,7 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
         text = _wrong_choice(override, groups)
         if text:
             found.append(text)
-        elif override.key_or_group in groups:
+        elif override.key_or_group in groups and not isinstance(override.value(), dict):
             usable.append(str(override.input_line))
     try:
         base = hydra.compose("config", overrides=usable, return_hydra_config=True)
@@ -406,9 +406,11 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
         return found
     for override in parsed:
         key = override.key_or_group
-        if key in groups or override.is_force_add():
+        inner = [] if override.is_add() or override.is_delete() else _keys_within(override.value())
+        if override.is_force_add() or (key in groups and not inner):
             continue
-        text = _wrong_key(key, base, groups)
+        wrong = (_wrong_key(".".join((key, *place)), base, groups) for place in [(), *inner])
+        text = next(filter(None, wrong), "")
         if override.is_add():
             text = "" if text else f"'{override.input_line}': {key} already exists; leave out the +"
         if text:
@@ -441,6 +443,13 @@ def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
     if not value:
         return f"{given!r} does not name a choice; valid: {valid}"
     return f"{given!r} is not among the choices; {nearest(value, groups[group])}"
+
+
+def _keys_within(value: Any) -> list[tuple[str, ...]]:
+    """Return the places of all keys of a mapping and of the mappings in it."""
+    if not isinstance(value, dict):
+        return []
+    return [(str(key), *place) for key, inner in value.items() for place in [(), *_keys_within(inner)]]
 
 
 def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:

@@ -257,6 +257,7 @@ class DataModule(pl.LightningDataModule):
             if samples.y is not None:
                 self.problem.check(name, samples.y, self._classes_in(name))
                 self._check_variety(name, samples.y)
+        self._look_for_untrained_classes()
         self.problem.learn(self.training_labels)
         if len(self.sets[self.primary]) < self.batch_size and self.batches_per_epoch is None:
             self.notes.append(f"batches of {len(self.sets[self.primary])}: {self.primary} has no more samples")
@@ -300,6 +301,24 @@ class DataModule(pl.LightningDataModule):
                 f"the set {name!r} has {alike} in every sample: a constant prediction would score as high as any",
                 stacklevel=2,
             )
+
+    def _look_for_untrained_classes(self) -> None:
+        """Warn about classes or labels that occur in a scored set but not in the training set."""
+        trained = self.problem.counts(self.training_labels) if self.every_class else None
+        if trained is None:
+            return
+        task = SetName.parse(self.primary).task
+        for name, samples in self.sets.items():
+            if samples.y is None or SetName.parse(name).part == "train" or SetName.parse(name).task != task:
+                continue
+            scored = self.problem.counts(samples.y)
+            assert scored is not None
+            absent = [self.problem.output_names[k] for k in ((scored > 0) & (trained == 0)).nonzero()[:, 0].tolist()]
+            if absent:
+                warnings.warn(
+                    f"{self.primary} has no sample of {listed(absent)}, which {name} has: they cannot be learned",
+                    stacklevel=2,
+                )
 
     def _look_for_duplicates(self) -> None:
         """Warn about validation and test samples that also occur in training or selection data."""

@@ -297,3 +297,17 @@ def test_the_choices_that_the_message_names_have_the_option() -> None:
     for option, named in COLUMN_OPTIONS.items():
         having = {name for name, known in keys.items() if option.removeprefix("data.") in known}
         assert set(named) == {name for name in having if "path" in keys[name]} - {"chest_xray"}
+
+
+def test_other_domains_of_the_same_texts_are_other_contents(place: Path, tmp_path: Path) -> None:
+    def content(table: pd.DataFrame) -> str:
+        table.to_csv(tmp_path / "rows.csv", index=False)
+        data = TextTablePair(path=str(tmp_path / "rows.csv"), domain_column="shop", pair="books_to_dvd")
+        data.load()
+        return data.content_hash
+
+    table = pd.read_csv(place / "rows.csv")
+    first = content(table)
+    assert content(table) == first
+    table.loc[table["shop"] == "music", "shop"] = "books"
+    assert content(table) != first

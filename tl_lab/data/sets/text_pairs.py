@@ -125,4 +125,5 @@ class TextTablePair(TableOfTexts, OfTexts, DomainPair):
         """Read the table, and split each domain."""
         samples, table, path = self.rows(("domain_column", names_in(self.domain_column)))
         domains = domains_of(table, self.domain_column, self.cut, path)
+        self.contents.append(repr(domains))
         return paired(samples, domains, self._named, self.roles, self.shares, self.stratified_by, self.notes)

@@ -27,6 +27,8 @@ from tl_lab.texts import counted
 
 __all__ = ["Prompting"]
 
+_SINGLE = "Text: {text}\nLabel: {label}"
+_PAIR = "Text 1: {text}\nText 2: {second}\nLabel: {label}"
 _BETWEEN = "\n\n"
 _REASONING, _ANSWER = "\nReasoning:", "\nAnswer:"
 
@@ -40,7 +42,8 @@ class Prompting(Strategy):
     over these prompts and are reported with their spread, and no prompt is selected.
 
     Args:
-        templates: each with ``{text}`` (for pairs also ``{second}``), and ending in ``{label}``.
+        templates: each with ``{text}`` (for pairs also ``{second}``), and ending in ``{label}``; None for one template
+            that names the text, or both texts of a pair.
         label_words: words that replace the names of classes; None for the names.
         shots: demonstrations per prompt, from the training set; 0 for none.
         draws: number of draws of demonstrations.
@@ -79,7 +82,7 @@ class Prompting(Strategy):
     def __init__(
         self,
         *,
-        templates: Sequence[str] = ("Text: {text}\nLabel: {label}",),
+        templates: Sequence[str] | None = None,
         label_words: Mapping[str | int, str] | None = None,
         shots: Natural = 4,
         draws: Count = 2,
@@ -100,9 +103,10 @@ class Prompting(Strategy):
             )
         # in a list: as a module of the strategy it would be counted twice if it is the backbone
         self._asked = [backbone if isinstance(backbone, HFCausal) else HFCausal(name=language_model).eval()]
-        if isinstance(templates, str) or not len(templates):
-            raise UserError("strategy.templates needs at least one template, such as ['Text: {text}\\nLabel: {label}']")
-        self.templates = [template_of(text) for text in templates]
+        if isinstance(templates, str) or (templates is not None and not len(templates)):
+            raise UserError(f"strategy.templates needs at least one template, such as [{_SINGLE!r}]")
+        self._default = templates is None  # chosen when the texts are known
+        self.templates = [template_of(text) for text in templates or [_SINGLE]]
         names, given = self.problem.output_names, {str(name): str(word) for name, word in (label_words or {}).items()}
         if unknown := [name for name in given if name not in names]:
             raise UserError(
@@ -144,16 +148,15 @@ class Prompting(Strategy):
         self.model.to(self.device)
         train = self.data.sets[self.data.primary]
         assert train.y is not None
+        pairs = not isinstance(self._strings(self.data.test_names[0])[0], str)
+        if self._default:
+            self.templates = [template_of(_PAIR if pairs else _SINGLE)]
+        if pairs and (short := [one.before for one in self.templates if "{second}" not in one.before]):
+            raise UserError(f"strategy.templates: {short[0]!r} lacks {{second}} for the pairs' second text")
         draws = self.draws if self.shots else 1
         self.prompts = prompts_of(
             len(self.templates), [self._draw(train.y.cpu(), k) for k in range(draws)], self.orders, self.seed
         )
-        if not isinstance(self._strings(self.data.test_names[0])[0], str):
-            for template in self.templates:
-                if "{second}" not in template.before:
-                    raise UserError(
-                        f"strategy.templates: {template.before!r} lacks {{second}} for the pairs' second text"
-                    )
         count = sum(len(self.data.sets[name]) for name in self.data.test_names)
         console.say(
             f"Prompting: {counted(len(self.prompts), 'prompt')} ({counted(len(self.templates), 'template')} x "
@@ -330,6 +333,7 @@ class Prompting(Strategy):
         rows = zip(self.prompts, self.accuracies, self.left_out.values(), strict=True)
         return {
             **self._scale(data),
+            "templates": [f"{one.before}{one.gap}{{label}}" for one in self.templates],
             "prompts": [
                 {
                     "template": prompt.template,
