@@ -1146,6 +1146,31 @@ def ways_table() -> str:
     return "\n".join(lines) or "Not run here: `python -m tl_lab papers run zero_shot/sst2` runs it."
 
 
+def which_transfer_table() -> str:
+    """Tabulate how each kind of transfer compares with training from scratch, by number of labels, and its cost."""
+    stored = json.loads((RESULTS / "which_transfer.json").read_text())
+    verdicts = {"no difference shown": "undecided"}
+    lines, times = list[str](), list[str]()
+    for name, one in stored.items():
+        runs = pd.DataFrame(one["budgets"])
+        found = {each["setting"]: each["verdict"] for each in one["transfer"]}
+        if not lines:
+            heads = [f"{n:,} labels" for n in sorted(runs.loc[~runs["everything"], "labels"].unique())]
+            lines = [f"| inputs | method | {' | '.join([*heads, 'all labels'])} | time per run |"]
+            lines.append("|---" * (4 + len(heads)) + "|")
+        for way, group in runs.groupby("way", sort=False):
+            cells = [
+                format_metric(one["metric"], row["mean"], row["half"])
+                + (f", {verdicts.get(found[row['setting']], found[row['setting']])}" if row["setting"] in found else "")
+                for _, row in group.sort_values("labels").iterrows()
+            ]
+            first = name if way == runs["way"].iloc[0] else ""
+            method = str(way).partition("=")[2]
+            lines.append(f"| {first} | {method} | {' | '.join(cells)} | {_seconds(group['seconds'].mean())} |")
+        times.append(f"{name}: {one['runs']} runs, {_seconds(one['wall_s'])} in all on {one['cores']} cores")
+    return "\n".join([*lines, "", f"{'; '.join(times)}."])
+
+
 def mapped_labels_table() -> str:
     """Tabulate the accuracy of the pretraining task's classifier on Office-Caltech10."""
     (paper,) = (paper for paper in _papers() if paper.name == "zero_shot/office_caltech10")
@@ -1331,6 +1356,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "text_speed": text_speed_table,
     "text_values": text_values_table,
     "ways": ways_table,
+    "which_transfer": which_transfer_table,
     "mapped_labels": mapped_labels_table,
     "fisher_estimators": fisher_estimators_table,
     "mnist_to_mnistm_tried": mnist_to_mnistm_tried_table,

@@ -1,5 +1,6 @@
 """Language models of the library transformers: their features, and their answers to prompts."""
 
+import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -124,14 +125,18 @@ class HFCausal(HFText):
 
         Args:
             ids: tokens, ``(B, L)``; shorter rows are padded at their end.
-            mask: 1 at tokens, ``(B, P + L)`` with the P earlier tokens.
+            mask: 1 at tokens, ``(B, P + L)`` with the P earlier tokens, 0 at padding, which does not count as a
+                position.
             past: cache that :meth:`read` returned for these; it is changed in place. None at the start.
 
         Returns:
             Last states, ``(B, L, D)``, and the cache with which to continue.
         """
-        net: Any = self.net
-        found = net.base_model(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True)
+        base: Any = cast(Any, self.net).base_model
+        places = {}
+        if "position_ids" in inspect.signature(base.forward).parameters:  # other models derive them from the mask
+            places["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        found = base(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True, **places)
         return found.last_hidden_state, found.past_key_values
 
     @torch.no_grad()

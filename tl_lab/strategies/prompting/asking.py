@@ -65,19 +65,17 @@ def scores_of(
     Returns:
         ``(N, C)``.
     """
-    if all(len(word) == 1 for word in words):  # one forward pass gives the probabilities of all words
-        states, _ = _read(model, beginning, questions, device)
-        last = torch.tensor([len(question) - 1 for question in questions], device=device)
-        log_p = model.next_token(states[torch.arange(len(questions), device=device), last])
-        return log_p[:, [word[0] for word in words]]
+    states, past, mask = _read(model, beginning, questions, device)
+    last = torch.tensor([len(question) - 1 for question in questions], device=device)
+    first = model.next_token(states[torch.arange(len(questions), device=device), last])
     columns = []
     for word in words:
-        rows = [[*question, *word[:-1]] for question in questions]
-        states, _ = _read(model, beginning, rows, device)
-        total = torch.zeros(len(questions), device=device)
-        for place, token in enumerate(word):
-            at = torch.tensor([len(question) - 1 + place for question in questions], device=device)
-            total += model.next_token(states[torch.arange(len(questions), device=device), at])[:, token]
+        total = first[:, word[0]]
+        if len(word) > 1:  # only the rest of the word is read after the questions
+            rest = torch.tensor([list(word[:-1])] * len(questions), device=device)
+            after, _ = model.read(rest, torch.cat([mask, torch.ones_like(rest)], 1), copy.deepcopy(past))
+            for place, token in enumerate(word[1:]):
+                total = total + model.next_token(after[:, place])[:, token]
         columns.append(total / len(word) if normalised else total)
     return torch.stack(columns, 1)
 
@@ -101,7 +99,7 @@ def continued(
         device: of the model.
     """
     found: list[int] = []
-    states, past = _read(model, beginning, [list(question)], device)
+    states, past, _ = _read(model, beginning, [list(question)], device)
     length = len(beginning.ids) + len(question)
     while len(found) < most:
         token = int(model.next_token(states[0, -1]).argmax())
@@ -116,8 +114,8 @@ def continued(
 
 def _read(
     model: Reader, beginning: Beginning, rows: Sequence[Sequence[int]], device: torch.device | str
-) -> tuple[Tensor, Any]:
-    """Read rows after the beginning, of which each row receives a copy."""
+) -> tuple[Tensor, Any, Tensor]:
+    """Read rows after the beginning, of which each row receives a copy; return states, cache and mask."""
     longest = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
     own = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
@@ -126,4 +124,4 @@ def _read(
         past = copy.deepcopy(beginning.past)  # which reading changes
         past.batch_repeat_interleave(len(rows))
     mask = torch.cat([own.new_ones(len(rows), len(beginning.ids)), own], 1)
-    return model.read(ids, mask, past)
+    return *model.read(ids, mask, past), mask
