@@ -83,13 +83,22 @@ def test_words_are_scored_as_in_one_reading(model):
 
 
 def test_a_continuation_is_greedy(model):
-    ids = model.tokeniser.pieces("go on")
-    found = continued(model, begin(model, ids[:2]), ids[2:], 6, frozenset())
+    questions = [model.tokeniser.pieces(text) for text in ("go on", "and on with it", "on")]
+    start = model.tokeniser.pieces("go: ")
+    expected = []
     with torch.no_grad():
-        for _ in range(6):
-            ids.append(int(model.net(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
-    assert found == ids[-6:]
-    assert continued(model, begin(model, []), ids[:5], 6, frozenset(found[:1])) == []
+        for question in questions:
+            ids = [*start, *question]
+            for _ in range(6):
+                ids.append(int(model.net(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+            expected.append(ids[-6:])
+    assert continued(model, begin(model, start), questions, 6, frozenset()) == expected
+    assert continued(model, begin(model, []), [[*start, *question] for question in questions], 6, frozenset()) == (
+        expected
+    )
+    stop = expected[1][2]
+    until = [tokens[: tokens.index(stop)] if stop in tokens else tokens for tokens in expected]
+    assert continued(model, begin(model, start), questions, 6, frozenset([stop])) == until
 
 
 def test_features_are_those_of_the_last_token_or_their_mean(model):
@@ -235,9 +244,10 @@ def test_the_model_reasons_before_it_answers(folder, tmp_path, monkeypatch):
     asked = []
     original = Prompting._reasoned
 
-    def watched(self, beginning, question):
-        found = original(self, beginning, question)
-        asked.append((self.model.tokeniser.text_of(beginning.ids), self.model.tokeniser.text_of(found)))
+    def watched(self, beginning, questions):
+        found = original(self, beginning, questions)
+        text_of = self.model.tokeniser.text_of
+        asked.extend((text_of(beginning.ids), text_of(question)) for question in found)
         return found
 
     monkeypatch.setattr(Prompting, "_reasoned", watched)

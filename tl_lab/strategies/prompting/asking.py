@@ -83,32 +83,38 @@ def scores_of(
 def continued(
     model: Reader,
     beginning: Beginning,
-    question: Sequence[int],
+    questions: Sequence[Sequence[int]],
     most: int,
     stop: frozenset[int],
     device: torch.device | str = "cpu",
-) -> list[int]:
-    """Continue a question greedily, with the most probable token at each step.
+) -> list[list[int]]:
+    """Continue questions greedily, each with the most probable token at each step.
 
     Args:
         model: the language model.
-        beginning: of the question.
-        question: its tokens, at least one.
-        most: largest number of tokens.
-        stop: tokens that end the continuation and are not part of it.
+        beginning: of the questions.
+        questions: tokens of each, at least one.
+        most: largest number of tokens of a continuation.
+        stop: tokens that end a continuation and are not part of it.
         device: of the model.
+
+    Returns:
+        The tokens of each continuation.
     """
-    found: list[int] = []
-    states, past, _ = _read(model, beginning, [list(question)], device)
-    length = len(beginning.ids) + len(question)
-    while len(found) < most:
-        token = int(model.next_token(states[0, -1]).argmax())
-        if token in stop:
+    found: list[list[int]] = [[] for _ in questions]
+    going = set(range(len(questions)))
+    states, past, mask = _read(model, beginning, questions, device)
+    last = states[torch.arange(len(questions), device=device), [len(question) - 1 for question in questions]]
+    for _ in range(most):
+        tokens = model.next_token(last).argmax(-1)
+        going = {row for row in going if int(tokens[row]) not in stop}
+        if not going:
             break
-        found.append(token)
-        length += 1
-        mask = torch.ones(1, length, dtype=torch.int64, device=device)
-        states, past = model.read(torch.tensor([[token]], device=device), mask, past)
+        for row in going:
+            found[row].append(int(tokens[row]))
+        mask = torch.cat([mask, mask.new_ones(len(questions), 1)], 1)
+        states, past = model.read(tokens[:, None], mask, past)
+        last = states[:, -1]
     return found
 
 

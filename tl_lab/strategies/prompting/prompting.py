@@ -257,22 +257,23 @@ class Prompting(Strategy):
         prompt = self.prompts[number]
         beginning, neutral = self._prepare_prompt(number, name)
         questions = self._questions(prompt, texts)
-        if self.reasoning_tokens:
-            questions = [self._reasoned(beginning, question) for question in questions]
         words, parts = self._word_tokens(prompt), []
         for start in range(0, len(questions), self.batch_size):
             part = questions[start : start + self.batch_size]
+            if self.reasoning_tokens:
+                part = self._reasoned(beginning, part)
             parts.append(scores_of(self.model, beginning, part, words, self.normalised, self.device))
         log_p = torch.cat(parts)
         return log_p.log_softmax(1) if neutral is None else contextual_calibration(log_p, neutral)
 
-    def _reasoned(self, beginning: Beginning, question: list[int]) -> list[int]:
-        """Let the model write its reasoning, and append the question for the answer."""
+    def _reasoned(self, beginning: Beginning, questions: Sequence[list[int]]) -> list[list[int]]:
+        """Let the model write its reasoning about each question, and append the request for the answer."""
         tokeniser = self.model.tokeniser
-        asked = [*question, *tokeniser.pieces(_REASONING)]
+        asked = [[*question, *tokeniser.pieces(_REASONING)] for question in questions]
         stop = frozenset(tokeniser.pieces("\n") + tokeniser.pieces("\n\n"))
-        thought = continued(self.model, beginning, asked, self.reasoning_tokens, stop, self.device)
-        return [*asked, *thought, *tokeniser.pieces(_ANSWER)]
+        thoughts = continued(self.model, beginning, asked, self.reasoning_tokens, stop, self.device)
+        end = tokeniser.pieces(_ANSWER)
+        return [[*question, *thought, *end] for question, thought in zip(asked, thoughts, strict=True)]
 
     def _measure(self, name: str, batch: Any, batch_idx: int) -> None:
         assert isinstance(batch, Labelled)
