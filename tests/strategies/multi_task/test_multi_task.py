@@ -180,7 +180,7 @@ def test_two_folders_of_images_are_two_tasks(tmp_path):
                 pixels = np.random.default_rng(i).integers(0, 60, (8, 8, 3)).astype(np.uint8)
                 pixels[:, 2 * number : 2 * number + 2] = 230
                 Image.fromarray(pixels).save(tmp_path / folder / name / f"{i}.png")
-    kind = "_target_: tl_lab.data.sets.image_folder.ImageFolder, size: 8"
+    kind = "data: image_folder, size: 8"
     results = run_in(
         tmp_path / "run", "strategy=multi_task", "data=tasks", "backbone=mlp", "backbone.hidden=[16]", "logger=none",
         f"data.datasets=[{{{kind}, root: {tmp_path / 'pets'}}},{{{kind}, root: {tmp_path / 'cars'}}}]", "figures=false",
@@ -195,6 +195,21 @@ def test_two_folders_of_images_are_two_tasks(tmp_path):
         run_in(
             tmp_path / "twice", "strategy=multi_task", "data=tasks", "backbone=mlp", f"data.datasets=[{twice},{twice}]"
         )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{data: image_folder, rot: x}", "data=image_folder has no option 'rot'; did you mean 'root'?"),
+        ("{data: image_foldr, root: x}", "there is no data=image_foldr; did you mean 'image_folder'"),
+        ("{root: x}", r"\{'root': 'x'\} is not a data set: write the name of a data choice, or"),
+        ("3", "3 is not a data set"),
+    ],
+)
+@pytest.mark.parametrize("data", [["strategy=multi_task", "data=tasks"], ["strategy=naive", "data=stream"]])
+def test_a_set_that_cannot_be_read_as_a_choice_is_refused(given, message, data, tmp_path):
+    with pytest.raises(UserError, match=message):
+        run_in(tmp_path / "run", *data, "backbone=mlp", f"data.datasets=[digits,{given}]", "logger=none")
 
 
 def names_of(*places):

@@ -7,7 +7,7 @@ from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
-from tl_lab.data.scenarios.inner import build_inner, inner_modalities, inner_problems
+from tl_lab.data.scenarios.inner import build_inner, inner_modalities, inner_problems, name_of
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem
@@ -24,7 +24,7 @@ class DataStream(TaskStream):
 
     Args:
         datasets: the sets in the order of training: names of data choices, built with the values in their files, or
-            configuration nodes.
+            mappings with this name and further options (``{data: image_folder, root: photos}``).
         options: see :class:`~tl_lab.data.scenarios.stream.TaskStream`. With ``scenario=task`` each set has a separate
             head; with ``domain`` all sets share one head, where classes of the same number share an output; ``class``
             distinguishes the classes of all sets.
@@ -39,7 +39,7 @@ class DataStream(TaskStream):
         super().__init__(**options)
         if isinstance(datasets, str) or len(datasets) < 2:
             raise UserError(f"data.datasets must list at least two sets, as in [mnist,fashion_mnist], not {datasets!r}")
-        self.given = [one if isinstance(one, str) else type(one).__name__ for one in datasets]
+        self.given = [name_of(one) for one in datasets]
         self.modules = [build_inner(one, self.seed) for one in datasets]
         pairs = [isinstance(module, DomainPair) for module in self.modules]
         if any(pairs) and not all(pairs):

@@ -1,6 +1,6 @@
 """Data modules nested in other data modules, given as a configuration node or by the name of a data choice."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,14 +12,15 @@ from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems import Problem
 
-__all__ = ["build_inner", "inner_classes", "inner_modalities", "inner_problems"]
+__all__ = ["build_inner", "inner_classes", "inner_modalities", "inner_problems", "name_of"]
 
 
 def inner_classes(value: Any) -> list[type[DataModule]]:
     """Return the classes of nested data modules without building them.
 
     Args:
-        value: a node with ``_target_``, the name of a data choice, or a list of these.
+        value: a node with ``_target_``, the name of a data choice, a mapping with this name (``data``) and options,
+            or a list of these.
     """
     return [class_of(node) for node in _nodes(value)]
 
@@ -49,16 +50,16 @@ def _nodes(value: Any) -> list[dict[str, Any]]:
     return [_node(one) for one in values]
 
 
-def build_inner(value: DataModule | str, seed: int) -> DataModule:
+def build_inner(value: DataModule | str | Mapping[str, Any], seed: int) -> DataModule:
     """Return nested data as a module.
 
     Args:
-        value: a module built from a configuration node, or the name of a data choice, which is built with the values
-            in its file.
+        value: a module built from a configuration node; or the name of a data choice, which is built with the values
+            in its file; or a mapping with this name (``data``) and the options that differ.
         seed: seed for the splits of data given by name.
 
     Raises:
-        UserError: the name is unknown, or the module limits its labels.
+        UserError: the name or an option is unknown, or the module limits its labels.
     """
     if isinstance(value, DataModule):
         if value.labels is not None:
@@ -70,12 +71,29 @@ def build_inner(value: DataModule | str, seed: int) -> DataModule:
     return module
 
 
+def name_of(value: Any) -> str:
+    """Name nested data by their choice, or by their class in lower case if they are a module."""
+    if isinstance(value, Mapping):
+        return str(value.get("data"))
+    return value if isinstance(value, str) else type(value).__name__.lower()
+
+
 def _node(value: Any) -> dict[str, Any]:
-    if not isinstance(value, str):
+    if isinstance(value, Mapping) and "_target_" in value:
         return dict(value)
-    files = choices("data")["data"]
-    if value not in files:
-        raise UserError(f"there is no data={value}; {nearest(value, files)}")
-    node = read_node(files[value])
+    if not isinstance(value, str | Mapping) or (isinstance(value, Mapping) and "data" not in value):
+        raise UserError(
+            f"{value!r} is not a data set: write the name of a data choice, or {{data: image_folder, root: photos}} "
+            "with its options"
+        )
+    name, files = name_of(value), choices("data")["data"]
+    if name not in files:
+        raise UserError(f"there is no data={name}; {nearest(name, files)}")
+    node = read_node(files[name])
     # interpolations (the seed) are kept; the caller resolves them
-    return {str(key): node._get_node(key) for key in node}
+    found = {str(key): node._get_node(key) for key in node}
+    given = {str(key): one for key, one in value.items() if key != "data"} if isinstance(value, Mapping) else {}
+    if unknown := [key for key in given if key not in found]:
+        options = [key for key in found if not key.startswith("_")]
+        raise UserError(f"data={name} has no option {unknown[0]!r}; {nearest(unknown[0], options)}")
+    return found | given

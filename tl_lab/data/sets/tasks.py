@@ -16,7 +16,7 @@ from tl_lab.data.request import Request
 from tl_lab.data.roots import absolute_places
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
-from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modalities
+from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modalities, name_of
 from tl_lab.data.splits import few_in_strata
 from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation import TASK_MEAN
@@ -101,10 +101,10 @@ class Tasks(TasksInBatches):
     (``target/train`` without labels, ``target/test``) and applies to the samples of this task only.
 
     Args:
-        datasets: names of data choices, built with the values in their files, or configuration nodes. A single set is
-            trained in the same way, as a multi-task problem with one task. Nodes of one class, such as two folders of
-            images, are named by the folder or file that they read, with as many of its parent folders as tell them
-            apart.
+        datasets: names of data choices, built with the values in their files, or mappings with this name and further
+            options (``{data: image_folder, root: photos}``). A single set is trained in the same way, as a multi-task
+            problem with one task. Sets of one choice, such as two folders of images, are named by the folder or file
+            that they read, with as many of its parent folders as tell them apart.
         sampling: how tasks are drawn for training batches: ``proportional`` to the sets' sizes, with each sample once
             per epoch; ``uniform``, with equal probabilities; ``temperature``, by size^(1 / temperature); ``annealed``,
             from proportional to uniform over the epochs (:func:`~tl_lab.functional.annealed_exponent`).
@@ -129,8 +129,8 @@ class Tasks(TasksInBatches):
         if isinstance(datasets, str) or not len(datasets):
             raise UserError(f"data.datasets must be a list of sets, such as [rte,mrpc,stsb], not {datasets!r}")
         self.sampling, self.temperature = sampling, float(temperature)
-        self.names = _names_of(datasets)
         self.modules = [build_inner(one, self.seed) for one in datasets]
+        self.names = _names_of([name_of(one) for one in datasets], self.modules)
         for name, module in zip(self.names, self.modules, strict=True):
             if module.traits not in ({"labels"}, DomainPair.traits) or isinstance(module, TasksInBatches):
                 raise UserError(f"data.datasets: {name} is not a plain labelled set and cannot be combined with others")
@@ -272,14 +272,13 @@ class Tasks(TasksInBatches):
         return loader
 
 
-def _names_of(datasets: Sequence[Any]) -> list[str]:
-    """Name the tasks by their choice or class; sets of one class by the folder or file that they read.
+def _names_of(kinds: Sequence[str], modules: Sequence[DataModule]) -> list[str]:
+    """Name the tasks by their choice or class; sets of one kind by the folder or file that they read.
 
     Raises:
         UserError: a set occurs twice.
     """
-    kinds = [one if isinstance(one, str) else type(one).__name__.lower() for one in datasets]
-    places = [_place_of(one) if kinds.count(kind) > 1 else None for one, kind in zip(datasets, kinds, strict=True)]
+    places = [_place_of(one) if kinds.count(kind) > 1 else None for one, kind in zip(modules, kinds, strict=True)]
     short = [kind if place is None else _short(place, places) for kind, place in zip(kinds, places, strict=True)]
     which = [(kind, place and place.resolve()) for kind, place in zip(kinds, places, strict=True)]
     if twice := [name for i, name in enumerate(short) if which[i] in which[:i]]:
@@ -298,9 +297,9 @@ def _names_of(datasets: Sequence[Any]) -> list[str]:
             used[i] += 1
 
 
-def _place_of(data: Any) -> Path | None:
+def _place_of(data: DataModule) -> Path | None:
     """Return the absolute path of the folder or file that a set reads; None if it has no such option or several."""
-    places = [getattr(data, option, None) for option in getattr(data, "place_options", ())]
+    places = [getattr(data, option, None) for option in data.place_options]
     place = next((place for place in places if isinstance(place, str | Path)), None)
     if place is None:
         return None
