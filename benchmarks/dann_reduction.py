@@ -2,14 +2,16 @@
 
     export TL_LAB_DATA=<data sets>
     uv run python benchmarks/dann_reduction.py run outputs/dann_reduction
+    uv run python benchmarks/dann_reduction.py run outputs/dann_11000 --updates 11000 --reductions mean
     uv run python benchmarks/dann_reduction.py run outputs/dann_13000 --updates 13000 --reductions mean
-    uv run python benchmarks/dann_reduction.py collect outputs/dann_reduction outputs/dann_13000
+    uv run python benchmarks/dann_reduction.py collect outputs/dann_reduction outputs/dann_11000 outputs/dann_13000
 
 ``run`` starts five runs of experiment=dann/mnist_to_mnistm_reduced for each reduction (about 20 minutes on a core for
 25,000 updates); the same command resumes. ``collect`` writes its runs into docs/results/dann_reduction.csv, where other
 reductions and lengths stay, and draws docs/images/dann_reduction.svg. The paper gives neither the reduction nor the
-length of training. The length of 13,000 was interpolated between the target accuracies after 5,000 and 30,000 updates,
-to find what the paper's value corresponds to; nothing else is selected by target labels, which draw the curves.
+length of training. The lengths of 11,000 and 13,000 were interpolated between the target accuracies after other
+numbers of updates, to find what the paper's value corresponds to; nothing else is selected by target labels, which draw
+the curves.
 """
 
 import argparse
