@@ -23,7 +23,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tl_lab.results.figures.drawing import GREY, INK, SOURCE, STYLE, TARGET
+from tl_lab.results.figures.drawing import GREY, INK, PALETTE, SOURCE, STYLE, TARGET
 from tl_lab.results.folder.files import read_results
 from tl_lab.results.tables.collecting import collect
 from tl_lab.results.tables.papers import expected_by
@@ -36,7 +36,7 @@ LOGGED = ["val/source/acc", "val/target/info_max", "oracle/target/acc"]
 KINDS = ["reduction", "length"]
 SHORT = 5000
 EPOCH = 1000
-COLOURS = {("sum", SHORT): SOURCE, ("mean", SHORT): TARGET}
+COLOURS = {("sum", SHORT): SOURCE, ("mean", SHORT): TARGET, ("mean", 11_000): PALETTE[2]}
 
 
 def run(folder: Path, updates: int, reductions: list[str]) -> int:
