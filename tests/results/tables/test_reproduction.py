@@ -50,6 +50,20 @@ def crossed(frame):
     return cross(frame, METRIC, "domain_adaptation", "data.pair")
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["null", "1000", "50"], ["50", "1000", "null"]),
+        (["webcam", "1000", "dslr"], ["webcam", "1000", "dslr"]),
+    ],
+)
+def test_tasks_that_are_numbers_are_in_ascending_order(given, expected):
+    frame = runs(pairs=given)
+    assert crossed(frame).tasks == expected
+    by_hand = [frame.loc[frame["override.data.pair"] == pair, METRIC].mean() for pair in expected]
+    np.testing.assert_allclose(crossed(frame).mean.mean(1), by_hand)
+
+
 def test_cells_are_means_mean_with_interval_with_their_intervals():
     table = crossed(runs(seeds=(0, 1, 2)))
     assert table.methods == ["none", "dann"]

@@ -3,6 +3,7 @@
 This module does not import torch.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -174,7 +175,8 @@ class Crossed:
 
     Args:
         methods: names of the M methods in the order of the runs, a baseline first.
-        tasks: names of the T tasks in the order of the runs; a single empty text if tasks were not swept.
+        tasks: names of the T tasks in the order of the runs, numbers (and ``null``, for all) in ascending order; a single
+            empty text if tasks were not swept.
         seeds: number of seeds, ``(T, M)``; 0 without runs.
         mean: mean over seeds, ``(T, M)``; NaN without runs.
         half: half-width of its 95 % interval, ``(T, M)``; NaN with fewer than three seeds.
@@ -308,6 +310,8 @@ def cross(runs: "pd.DataFrame", metric: str, methods: str, tasks: str | None) ->
         return None
     names, places = list(dict.fromkeys(kept[key])), list(dict.fromkeys(kept["_task"]))
     names.sort(key=lambda name: name not in _BASELINES)  # the baseline comes first
+    with contextlib.suppress(ValueError):  # names stay in the order of the runs
+        places.sort(key=lambda place: math.inf if place == "null" else float(place))
     scores = dict(iter(kept.groupby(["_task", key], sort=False)))
     shape = len(places), len(names)
     mean, half, seeds = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=int)
