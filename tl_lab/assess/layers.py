@@ -75,7 +75,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         notes.append(
             "A is the first half of the classes, B the second; AnB takes n groups learned on A, frozen, BnB those of "
             "B; + tunes them. All have the same labels and updates, over seeds. Negative transfer is stated where the "
-            "whole interval of the difference to base lies below zero."
+            "whole interval of the difference from the base lies below zero."
         )
     return PartResult(TITLE, sentence, "moderate", measures, tables, figures, notes)
 
@@ -223,7 +223,7 @@ def _differences(names: list[str], measures: dict[str, Measure]) -> Table:
     rows: list[list[str | Cell]] = [
         [f"{n} ({name})", *(_flagged(measures[f"{way}/{n} - base"]) for way in WAYS)] for n, name in enumerate(names, 1)
     ]
-    return Table(["layer groups", *WAYS], rows, 1, "Difference to base over seeds (95 %)")
+    return Table(["layer groups", *WAYS], rows, 1, "Difference from the base over seeds (95 %)")
 
 
 def _flagged(difference: Measure) -> str:
