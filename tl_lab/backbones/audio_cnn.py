@@ -17,8 +17,8 @@ class AudioCNN(Backbone):
     """Blocks of 3x3 convolution, batch norm, ReLU and 2x2 max pooling over a mel spectrogram, averaged over time.
 
     All feature maps are 0 after a recording's end, so that the padding of a batch has no effect. Features are the means
-    over time of the last feature maps in each remaining band: ``num_features = widths[-1] * (bands >> blocks)``. If each
-    frame has features, only the first two blocks halve time, which results in one frame per 40 ms.
+    over time of the last feature maps in each remaining band: ``num_features = widths[-1] * (bands >> blocks)``. If
+    each frame has features, only the first two blocks halve time, which results in one frame per 40 ms.
 
     Args:
         widths: feature maps of each block; every block halves bands and time.
