@@ -176,7 +176,8 @@ def add_preferences(
         gap = mean_with_interval((scores[:, 0] - scores[:, 1]).tolist())
         result.measures[f"{key}/difference"] = gap
         result.notes.append(
-            f"{title}: the log-probability of the stereotyped sentence less that of the other is {gap.text(2)} nats on "
+            f"{title}: the log-probability of the stereotyped sentence minus that of the other is {gap.text(2)} nats "
+            "on "
             "average."
         )
         result.measures |= {f"{key}/{kind}": one for kind, one in shares.items()}
