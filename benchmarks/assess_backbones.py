@@ -88,7 +88,7 @@ def backbones(samples: int = 250) -> Finding:
         ["backbone", "ImageNet top-1, %", *SETS],
         rows,
         f"Linear probes on {samples} training samples; from SqueezeNet to EfficientNet-Lite2, in points: {changes}. "
-        f"{_TAU} The table below holds LogME against fine-tuning.",
+        f"{_TAU} The next table compares LogME with fine-tuning.",
     )
 
 

@@ -68,14 +68,14 @@ def layers(seeds: int = 5) -> Finding:
                 flag = "flag" if negative(difference) else "no flag"
                 rows.append([str(labels), way, str(count), f"{100 * np.mean(values):.1f}", points(difference), flag])
                 flagged += [str(count)] if way == "AnB+" and flag == "flag" else []
-        phrases.append(
-            f"with {labels} labels AnB+ is negative transfer {f'at {listed(flagged)}' if flagged else 'nowhere'}"
-        )
+        where = f"{listed(flagged)} layers" if flagged else "no number of layers"
+        phrases.append(f"with {labels} labels, AnB+ is flagged for {where}")
     return Finding(
         "Which layers of a perceptron transfer from digits 0-4 to 5-9, and when does transfer harm?",
-        ["labels", "way", "layers carried over", "accuracy on B, %", "- base, points (95 %)", "negative transfer"],
+        ["labels", "network", "layers transferred", "accuracy on B, %", "- base, points (95 %)", "negative transfer"],
         rows,
-        f"{seeds} seeds, three hidden layers of 128; a flag means an interval wholly below zero: {'; '.join(phrases)}.",
+        f"{seeds} seeds, three hidden layers of 128. A flag means that the whole interval lies below zero: "
+        f"{'; '.join(phrases)}.",
     )
 
 
@@ -108,9 +108,9 @@ def label_draws(seeds: int = 5, labels: int = 50) -> Finding:
     gain = mean_with_interval(np.subtract(evenly, at_random).tolist())
     return Finding(
         f"The {labels} labels of digits 5-9 drawn at random, or the same number of each class: what does this change?",
-        ["labels drawn", "way", "accuracy on B (95 %)", "- base, points (95 %)", "negative transfer"],
+        ["labels drawn", "network", "accuracy on B (95 %)", "- base, points (95 %)", "negative transfer"],
         rows,
-        f"{seeds} seeds, paired; an even draw changes the base by {gain.points()}: "
+        f"{seeds} seeds, paired; drawing the same number of each class changes the base by {gain.points()}: "
         f"{'undecided' if (gain.low or 0) <= 0 <= (gain.high or 0) else 'decided'}.",
     )
 
@@ -224,7 +224,7 @@ def amplification(seeds: int = 10, size: int = 2000) -> Finding:
         "Adult: does tuning on a subset in which few women earn much widen the gap between men and women?",
         ["rate", "base, men - women", "tuned on skewed - base (95 %)", "tuned on balanced - base", "skewed - balanced"],
         rows,
-        f"In points over {seeds} seeds, {size:,} rows to tune on; the skew itself: {', '.join(phrases)}.",
+        f"In points over {seeds} seeds, {size:,} rows for tuning; the effect of the skew is {', '.join(phrases)}.",
     )
 
 
@@ -264,7 +264,7 @@ def years(draws: int = 200, alpha: float = 0.05) -> Finding:
     bound = alpha + 2 * (alpha * (1 - alpha) / draws) ** 0.5
     rows.append(["random halves of 2012 to 2013", f"{alarms} of {draws} draws", "", rate.text(percent=True)])
     return Finding(
-        "STS-B: have later years drifted from 2012 and 2013 by MiniLM's features, and how frequent are false alarms?",
+        "STS-B: do MiniLM's features show drift of later years from 2012 and 2013, and how frequent are false alarms?",
         ["period", "principal components that reject", "p of both detectors together", "false alarms (95 %)"],
         rows,
         f"False alarms in {rate.value:.1%} of {draws} null draws at a level of {alpha:g}; "
@@ -317,8 +317,8 @@ def whisper() -> Finding:
         how = "rises" if low > 0 else "falls" if high < 0 else "undecided"
         phrases.append(f"the {label} {change.points()}: {how}")
     return Finding(
-        "What does each layer of Whisper tiny.en know of a spoken digit, and of its speaker?",
+        "How well do the layers of Whisper tiny.en predict the spoken digit, and the speaker?",
         ["layer group", "digit, test (95 %)", "speaker"],
         rows,
-        f"From the first group to the last, over the same samples, {'; '.join(phrases)}.",
+        f"Change from the first group to the last, over the same samples: {'; '.join(phrases)}.",
     )

@@ -46,13 +46,13 @@ def speed() -> Finding:
     slow = [row[0] for row in rows if float(row[1]) > float(row[3])]
     commands = [_command(*words) for words in COMMANDS]
     slow += [row[0] for row in commands if float(row[2]) > float(row[3])]
-    sentence = f"Above its limit: {', '.join(slow)}." if slow else "Each stays below its limit."
+    sentence = f"Above its limit: {', '.join(slow)}." if slow else "All times are below their limits."
     return Finding(
-        "How long do the parts take on one core, and whole assessments from their commands on?",
+        "How long do parts of an assessment take on one core, and whole commands?",
         ["part or command", "CPU, s", "wall, s", "limit, s"],
         [*rows, *commands],
-        f"{sentence} Limits of parts are of CPU time on one core, those of commands of wall time on two; the commands "
-        "start with an empty cache of features.",
+        f"{sentence} Limits of parts apply to CPU time on one core, those of commands to wall time on two; the "
+        "commands start with an empty cache of features.",
     )
 
 

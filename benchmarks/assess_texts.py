@@ -112,10 +112,10 @@ def emotions(seeds: int = 10, tuned_seeds: int = 3, size: int = 600) -> Finding:
         phrases.append(f"{model}: {rows[-1][-1]} over {count} seeds")
     return Finding(
         "Equity Evaluation Corpus: does a skew of anger towards women in the training set reach new emotion words?",
-        ["what is learned", "training sentences", "accuracy, %", "P(anger), women - men, points (95 %)"],
+        ["what is trained", "training sentences", "accuracy, %", "P(anger), women - men, points (95 %)"],
         rows,
-        f"MiniLM, {size} sentences each; the base learns from other, balanced sentences, and fine-tuning goes on from "
-        f"it. The skew itself brings, in points, {'; '.join(phrases)}.",
+        f"MiniLM, {size} sentences each. The base is trained on other, balanced sentences; the fine-tuned models start "
+        f"from it. The effect of the skew in points is {'; '.join(phrases)}.",
     )
 
 

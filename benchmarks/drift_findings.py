@@ -51,8 +51,8 @@ def electricity_in_time(size: int = 1000, draws: int = 200, alpha: float = 0.05)
     rows.append(["random halves of the reference", f"{alarms} of {draws}", rate.text(percent=True), "", "", "", ""])
     errors = ", ".join(f"{name} {100 * np.mean(values):.1f}" for name, values in missed.items())
     return Finding(
-        "Elec2 in the order of time: which later weeks have drifted from the first, and do estimates without labels "
-        "see the loss of accuracy?",
+        "Elec2 in chronological order: which later weeks have drifted from the first, and do estimates without labels "
+        "show the loss of accuracy?",
         [
             "days",
             "p of all detectors together",

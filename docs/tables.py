@@ -14,7 +14,7 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def choices_table() -> str:
 
 
 def embedded_pair_table(name: str = "embedded_pair.csv") -> str:
-    """Tabulate each setting's accuracies over seeds, and the paired difference to source-only."""
+    """Tabulate each setting's accuracies over seeds, and the paired difference from source-only."""
     runs = _rows(name)
     accuracies: dict[str, dict[int, tuple[float, float]]] = {}
     for row in runs:
@@ -435,9 +435,7 @@ def boxes_table() -> str:
         arm = bool(run["backbone.positions"]), bool(run.get("backbone.bias", False))
         scores.setdefault(arm, {})[run["seed"]] = 100 * run["test/entity_f1"]
     seeds = sorted(set.intersection(*(set(own) for own in scores.values())))
-    lines = [
-        "| entity F1, seed |" + "".join(f" {seed} |" for seed in seeds) + " mean | difference to words alone | boxes |"
-    ]
+    lines = [f"| entity F1, seed | {' | '.join(map(str, seeds))} | mean | difference from words alone | boxes |"]
     lines.append("|---|" + "---|" * (len(seeds) + 3))
     for arm in (arm for arm in titles if arm in scores):
         own = [scores[arm][seed] for seed in seeds]
@@ -1035,17 +1033,17 @@ def reproduction_pages() -> str:
         sections = crossed_sections((table, expected.metric, expected.tasks or ""), expected)
         facts = runs.iloc[0]
         protocol = "" if pd.isna(facts["data_protocol"]) else f"; protocol: {facts['data_protocol']}"
-        commits = ", ".join(f"`{commit[:10]}`" for commit in dict.fromkeys(runs["git_commit"]))
-        dates = " and ".join(sorted({*runs["date"]}))
+        commits = [f"`{commit[:10]}`" for commit in dict.fromkeys(runs["git_commit"])]
+        dates = sorted({*runs["date"]})
         parts += [
             f"## {describe(file)}",
             f"    uv run python train.py experiment={name}",
             _comments(file),
             *(section.replace("## ", "### ", 1) if section.startswith("## ") else section for section in sections),
             *_claims(paper),
-            f"{len(runs)} runs on {dates}, commit {commits}, PyTorch {facts['torch']}, {facts['device']}, "
-            f"{facts['threads']} thread{_machines(runs)}; {_seconds(runs['duration_s'].median())} per run (median), "
-            f"{_seconds(runs['duration_s'].sum())} in total{protocol}.",
+            f"{len(runs)} run{_plural(runs)} on {_enumerated(dates)}, commit{_plural(commits)} {_enumerated(commits)}, "
+            f"PyTorch {facts['torch']}, {facts['device']}, {facts['threads']} thread{_machines(runs)}; {_times(runs)}"
+            f"{protocol}.",
         ]
     return "\n\n".join(parts)
 
@@ -1130,7 +1128,7 @@ def ways_table() -> str:
         budgets = sorted(table.tasks, key=int)
         if not lines:
             heads = [f"{int(labels):,} labels" for labels in budgets]
-            gains = [f"difference to from scratch, {head}" for head in heads]
+            gains = [f"difference from training from scratch, {head}" for head in heads]
             lines = [f"| data | method | {' | '.join([*heads, *gains])} |"]
             lines.append("|---" * (2 + 2 * len(budgets)) + "|")
         places = [table.tasks.index(labels) for labels in budgets]
@@ -1183,7 +1181,7 @@ def mapped_labels_table() -> str:
 
 
 def _gain(metric: str, scores: pd.DataFrame, way: str) -> str:
-    """Describe the difference to training from scratch with the same labels over seeds, and its verdict."""
+    """Describe the difference from training from scratch with the same labels over seeds, and its verdict."""
     found = paired_t((scores[way] - scores["from_scratch"]).dropna().to_numpy())
     low, high = found.mean - found.half, found.mean + found.half
     word = "better" if low > 0 else "worse" if high < 0 else "undecided"
@@ -1276,6 +1274,23 @@ def _claims(paper: Paper) -> list[str]:
     rows = [" | ".join(claim.row(paper.expected.metric)) for claim in paper.claims]
     head = ["| expected | difference | over | holds |", "|---" * 4 + "|"]
     return ["### Expected differences", "\n".join([*head, *(f"| {row} |" for row in rows)])]
+
+
+def _plural(items: Sized) -> str:
+    return "" if len(items) == 1 else "s"
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _times(runs: pd.DataFrame) -> str:
+    """State the time of a run, and that of all runs if there are several."""
+    seconds = runs["duration_s"]
+    if len(runs) == 1:
+        return _seconds(seconds.sum())
+    return f"{_seconds(seconds.median())} per run (median), {_seconds(seconds.sum())} in total"
 
 
 def _machines(runs: pd.DataFrame) -> str:

@@ -68,7 +68,7 @@ def test_every_part_of_a_quick_assessment_answers_with_a_sentence_numbers_and_a_
     for name, part in found.parts.items():
         if name == "bias":
             assert part == NotApplicable(
-                "Bias audit", "The data have no column of groups: give one where the data take `group_column`."
+                "Bias audit", "The data have no column of groups: set `data.group_column` if the data have this option."
             )
             continue
         assert isinstance(part, PartResult), part

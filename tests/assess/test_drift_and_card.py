@@ -219,12 +219,14 @@ def test_the_card_gives_f1_an_interval_of_the_test_samples_predicted_anew(run, t
     monkeypatch.setattr(rescoring, "load_classifier", gone)
     with pytest.warns(UserWarning, match=r"no bootstrap intervals: there is no file .*model\.ckpt"):
         text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
-    assert "The test samples are not predicted anew: the model or the data cannot be read any more." in text
+    assert "The test samples are not predicted again: the model or the data cannot be read any more." in text
     assert "model.ckpt" not in text
     of_words = SimpleNamespace(problem=SimpleNamespace(of_places=True))
     monkeypatch.setattr(rescoring, "load_classifier", lambda folder, allow: of_words)
     text = " ".join(write_card(run, tmp_path)[0].read_text(encoding="utf-8").split())
-    assert "The test samples are not predicted anew: they are scored by place, in samples of different lengths." in text
+    assert (
+        "The test samples are not predicted again: they are scored by place, in samples of different lengths." in text
+    )
     assert "74.7 % (69.9 to 78.9)" in text
 
 
@@ -246,7 +248,7 @@ def test_the_intervals_of_a_card_are_kept_for_the_next_one_and_predictions_can_b
     assert _code("card", run, "--no-predictions", "--output", tmp_path) == 0
     assert f1(tmp_path) == f"{100 * found.value:.1f} %"
     text = " ".join((tmp_path / "model_card.md").read_text(encoding="utf-8").split())
-    assert "The test samples are not predicted anew: this was switched off." in text
+    assert "The test samples are not predicted again: this was switched off." in text
     assert not calls
     assert not kept.exists()
     assert _code("card", run, "--allow", "own.Backbone", "--output", tmp_path) == 0
@@ -401,7 +403,7 @@ def test_an_export_holds_the_card_and_the_drift_reference(run, tmp_path):
     assert {"README.md", "model_card.md", "model_card.html", "model.safetensors", "drift_reference.npz"} <= names
     assert (folder / "README.md").read_bytes() == (folder / "model_card.md").read_bytes()
     assert _front((folder / "README.md").read_text(encoding="utf-8"))["tags"][0] == "tl_lab"
-    assert "lies beside the weights" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "is stored with the weights" in (folder / "README.md").read_text(encoding="utf-8")
     assert (folder / "drift_reference.npz").read_bytes() == (run / "drift_reference.npz").read_bytes()
 
 

@@ -36,7 +36,7 @@ CASES = {
     "tables": (
         rows,
         {
-            "baselines": "Mlp has no learned weights: it would learn half of the classes",
+            "baselines": "Mlp has no learned weights: it would be trained on half of the classes",
             "forgetting": "One set of 2 classes makes one task",
         },
     ),

@@ -217,7 +217,7 @@ def test_labels_and_computing_have_prices():
         ["-", "900.0", "9.0000"],
     ]
     sentence, _ = data_size._sentence(SimpleNamespace(options=options), 100, "train", "mlp", curves["frozen"])
-    assert "120 (100 to 150) more labels would lower its error by a point, 60 (50 to 75) at 0.5 a label." in sentence
+    assert "120 (100 to 150) more labels would lower its error by one point, 60 (50 to 75) at 0.5 a label." in sentence
     options = SimpleNamespace(cost_per_label=None, cost_per_hour=0.0)
     table = data_size._costs(SimpleNamespace(options=options), curves, 100)
     assert [row[2] + row[4] for row in table.rows] == ["--", "--"]

@@ -231,7 +231,7 @@ def test_the_baselines_and_forgetting_say_what_they_measured(material, monkeypat
         expected = found.measures[way].value - found.measures["from scratch"].value
         assert difference.value == pytest.approx(expected)
         assert difference.low < difference.value < difference.high
-    assert f"from scratch reaches {found.measures['from scratch'].text(percent=True)}; against" in found.sentence
+    assert f"from scratch reaches {found.measures['from scratch'].text(percent=True)}; compared" in found.sentence
     lost = forgetting.assess(material)
     assert isinstance(lost, PartResult)
     for head in ("old head", "new head"):

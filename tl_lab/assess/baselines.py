@@ -51,28 +51,32 @@ def assess(material: Material) -> PartResult | NotApplicable:
     each = [f"{name}: {_verdict(one)} ({one.points()})" for name, one in differences.items()]
     sentence = (
         f"With {labels:,} labels training from scratch reaches "
-        f"{measures['from scratch'].text(percent=True)}; against it {', '.join(each)}, "
+        f"{measures['from scratch'].text(percent=True)}; compared with it, {', '.join(each)}, "
         f"over {counted(options.seeds, 'seed')}."
     )
     ways_shown = {name: one for name, one in shown.items() if " - " not in name}
-    figure = {"Accuracy of each way over seeds, with 95 % intervals": bars(ways_shown, "accuracy", percent=True)}
+    figure = {
+        "Accuracy by kind of training over seeds, with 95 % intervals": bars(ways_shown, "accuracy", percent=True)
+    }
     notes = [
-        "Negative transfer is stated only where the whole interval of the paired difference lies below zero, for each "
-        "way by itself: none is chosen by test samples. All ways see the same labels, as many updates and the same "
-        "test samples."
+        "Negative transfer is stated only if the whole interval of the paired difference lies below zero, for each "
+        "kind of training separately: none is chosen by test samples. All are trained with the same labels and number "
+        "of updates, and scored on the same test samples."
     ]
     if isinstance(shot, str):
         notes.append(f"Zero-shot is not applicable: {shot}.")
     if not subject.learned:
-        notes.append(f"{subject.name} has no learned weights: it learned half of the classes first, then the others.")
-    table = Table(["way", "accuracy or difference (95 %)"], rows, 1, f"Over {counted(options.seeds, 'seed')}")
+        notes.append(
+            f"{subject.name} has no learned weights: it was trained on half of the classes first, then on the others."
+        )
+    table = Table(["training", "accuracy or difference (95 %)"], rows, 1, f"Over {counted(options.seeds, 'seed')}")
     confidence: Confidence = "moderate" if options.seeds > 2 else "low"
     return PartResult(TITLE, sentence, confidence, measures, [table], figure, notes, {"seconds": seconds})
 
 
 def _verdict(difference: Measure) -> str:
     if difference.low is None:
-        return "has too few seeds to tell"
+        return "too few seeds for a verdict"
     if negative(difference):
-        return "transfer harms (negative transfer)"
+        return "transfer hurts (negative transfer)"
     return "transfer helps" if difference.low > 0 else "transfer shows no difference"

@@ -21,7 +21,7 @@ __all__ = ["Audit", "assess", "audit"]
 
 TITLE = "Bias audit"
 _CONTEXTS = 30  # of the Equity Evaluation Corpus, sixty sentences each
-_MOST_CLASSES = 10  # that are audited one against the rest
+_MOST_CLASSES = 10  # that are audited one versus the rest
 _NO_CLASSES = "Rates by group are those of decisions for classes or labels, and these data have none."
 _SMALL = 30  # samples of a group below which its rates say little
 _DECISION = re.compile(r"([\w.]+)\s*>=\s*(-?[\d.]+)")
@@ -112,7 +112,9 @@ def assess(material: Material) -> PartResult | NotApplicable:
     columns = group_columns(material, name)
     texts = material.data.modality_for(material.plan.data.node) == "text"
     if not columns and not (texts and material.classifies):
-        return NotApplicable(TITLE, "The data have no column of groups: give one where the data take `group_column`.")
+        return NotApplicable(
+            TITLE, "The data have no column of groups: set `data.group_column` if the data have this option."
+        )
     result = PartResult(TITLE, "", "moderate")
     sentences: list[str] = []
     if texts and material.classifies:
@@ -128,7 +130,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         f"Differences are between the extreme groups of at least {_SMALL} samples, so that chance alone makes "
         "them larger than zero; intervals are "
         "by bootstrap over samples. "
-        + ("Classes are audited one against the rest." if material.classifies else "Labels are decided at .5.")
+        + ("Classes are audited one versus the rest." if material.classifies else "Labels are decided at .5.")
     )
     if (left := len(material.class_names) - _MOST_CLASSES) > 0:
         result.notes.append(f"> The first {_MOST_CLASSES} of them are audited, and the other {left} are not.")
@@ -158,8 +160,8 @@ def _of_texts(material: Material, result: PartResult) -> list[str]:
             *sentences,
         ]
     result.notes.append(
-        "Word associations are English; a backbone for another language has no say in them. Pairs of sentences differ "
-        "in one person only, so that every difference is the model's."
+        "Word associations use English words and do not apply to backbones for other languages. The sentences of a "
+        "pair differ only in the person, so that every difference is due to the model."
     )
     return [one for one in sentences if one]
 
@@ -289,7 +291,7 @@ def _one(
     )
     small = [f"{groups[g]} ({found.counts[g]})" for g in shown if found.counts[g] < _SMALL]
     if small:
-        note = f"> Groups of fewer than {_SMALL} samples, whose rates say little: {', '.join(small)}."
+        note = f"> Groups of fewer than {_SMALL} samples, whose rates are unreliable: {', '.join(small)}."
         result.notes += [note] if note not in result.notes else []
     if len(large) < 2:
         return f"For {title}, no two groups of {column} have {_SMALL} samples."

@@ -18,7 +18,7 @@ TITLE = "Held-out performance and calibration"
 _COVERAGES = (0.5, 0.8, 0.9, 1.0)
 _NO_CLASSES = "This part is about probabilities of classes, which these data do not have."
 _OF_FINDINGS = "This part is about classes; the calibration error of each finding is in the findings.csv of a run."
-_FEW = 10  # samples of a class or group below which its accuracy is not held against others
+_FEW = 10  # samples of a class or group below which its accuracy is not compared with others
 
 
 def assess(material: Material) -> PartResult | NotApplicable:
@@ -54,7 +54,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         "set",
         "accuracy (95 %)",
         "ECE (95 %)",
-        "expected of sampling (95 %)",
+        "expected by sampling (95 %)",
         "p",
         "ECE at T (95 %)",
         "worst class",
@@ -74,7 +74,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
         ),
     }
     notes = [
-        "ECE is biased upwards: the column **expected of sampling** is its mean for a perfectly calibrated classifier "
+        "ECE is biased upwards: the column **expected by sampling** is its mean for a perfectly calibrated classifier "
         "with the same confidences, and where 95 % of its draws lie, p the share of such draws with an ECE as large. "
         "The interval of T is a bootstrap over validation samples. The intervals of the worst class and of the worst "
         "group (over all columns of groups) are widened for their number (Bonferroni), for the lowest of several is "
@@ -164,7 +164,7 @@ def _at(risk: np.ndarray, share: float) -> Measure:
 
 
 def _gap(material: Material, measures: dict[str, Measure]) -> Measure | None:
-    """Accuracy of deployment less that of the training domain, of independent samples."""
+    """Accuracy of deployment minus that of the training domain, of independent samples."""
     if material.test is None or material.deployment is None:
         return None
     found = (measures[f"{name}/accuracy"] for name in (material.deployment, material.test))

@@ -1,4 +1,4 @@
-"""The model card of a run, from its folder, its assessment, and its test samples predicted anew."""
+"""The model card of a run, from its folder, its assessment, and its test samples predicted again."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def write_card(
         folder: where to; None for the run's own.
         assessment: an ``assessment.json``; None for the newest of this run below the outputs, if there is one.
         laid_out: result of :func:`card`; None to call it.
-        predicts: whether the test samples may be predicted anew for the intervals of scores; if not, the card has
+        predicts: whether the test samples may be predicted again for the intervals of scores; if not, the card has
             those that an earlier one has kept, or none.
         allow: further names that the run's configuration may use.
 
@@ -151,7 +151,7 @@ def _use(choices: Mapping[str, Any], results: Mapping[str, Any]) -> list[Section
         "that have drifted (see `Drift reference`).",
     ]
     if results.get("oracle"):
-        parts.append("> The run learned from target labels: it is an oracle for comparisons, not a method.")
+        parts.append("> The run was trained on target labels: it is an oracle for comparisons, not a method.")
     return [Section("Intended use", parts)]
 
 
@@ -199,10 +199,11 @@ def _metrics(results: Mapping[str, Any], intervals: Mapping[str, Measure], lacki
         rows.append([tested or "all", *([model or "network"] if beside else []), readable(metric), interval])
     explanation = (
         "Intervals of accuracies are Wilson's over the test samples of one run, or normal ones over its test episodes; "
-        "those of other scores are a bootstrap over the test samples, predicted anew. They say nothing of other seeds. "
+        "those of other scores are a bootstrap over the test samples, predicted again. They do not cover the variation "
+        "between seeds. "
         "A score that these predictions do not reproduce has no interval."
     )
-    notes = [f"> The test samples are not predicted anew: {lacking.rstrip('.')}."] if lacking else []
+    notes = [f"> The test samples are not predicted again: {lacking.rstrip('.')}."] if lacking else []
     columns = ["test set", *(["model"] if beside else []), "metric", "value (95 %)"]
     return Section("Metrics", [Table(columns, rows, len(columns) - 1), explanation, *notes])
 
@@ -239,7 +240,7 @@ def _from_assessment(
         return Section(title, [f"Not assessed: `{command}` does."])
     one = (found.get("parts") or {}).get(part) or {
         "status": "not assessed",
-        "why": "The assessment left this part out.",
+        "why": "The assessment does not contain this part.",
     }
     if one.get("status") != "assessed":
         return Section(title, [str(one.get("why"))])
@@ -274,9 +275,9 @@ def _overrides(run: Path) -> list[str] | None:
 def _drift(run: Path) -> Section:
     reference = run / "drift_reference.npz"
     command = commands.command("drift", str(run), "data=...")
-    state = "lies beside the weights" if reference.is_file() else "is fitted at the first call"
+    state = "is stored with the weights" if reference.is_file() else "is fitted at the first call"
     return Section(
-        "Drift reference", [f"A reference of held-out data {state}; new data are held against it: `{command}`."]
+        "Drift reference", [f"A reference of held-out data {state}; new data are compared with it: `{command}`."]
     )
 
 

@@ -82,15 +82,15 @@ def assess(material: Material) -> PartResult | NotApplicable:
     best = min(probes, key=lambda name: probes[name].means[-1])
     result.sentence, result.confidence = _sentence(material, labels, rule, best, probes[best])
     result.notes.append(
-        "The rule of thumb: below 500 labels frozen features, up to 5,000 the upper layers, beyond that all layers. "
-        "Intervals of the power law and of the labels that a point takes are by bootstrap over draws of labels, of "
-        "which there are few: for known laws they cover 85 to 90 %, not 95 %. They leave aside that the validation "
-        "samples are few, and that a power law may not hold beyond what was measured."
+        "The rule of thumb: frozen features below 500 labels, the upper layers up to 5,000, and all layers beyond "
+        "that. Intervals of the power law and of the number of labels for one point are bootstrap intervals over "
+        "draws of labels. There are few draws: for known laws, the intervals cover 85 to 90 %, not 95 %. They do not "
+        "account for the number of validation samples, nor for deviations from the power law beyond the measured range."
     )
     if material.options.tuned_curves:
         _add_tuned(material, result)
     else:
-        result.notes.append("The curve is that of a linear probe; `assess.tuned_curves=true` trains networks, too.")
+        result.notes.append("The curve is that of a linear probe; `assess.tuned_curves=true` also trains networks.")
     return result
 
 
@@ -189,7 +189,7 @@ def _add(
         ]
         for name, curve in found.items()
     ]  # fmt: skip
-    head = [what, *(f"{n:,}" for n in budgets), "a (95 %)", "b (95 %)", "c (95 %)", "labels for a point (95 %)"]
+    head = [what, *(f"{n:,}" for n in budgets), "a (95 %)", "b (95 %)", "c (95 %)", "labels for one point (95 %)"]
     caption = (
         f"{axis[:1].upper()}{axis[1:]} by number of labels, with 95 % intervals over draws"
         f"{', of a single draw over the scored samples,' if scored else ''} and the power law a n^-b + c"
@@ -223,12 +223,12 @@ def _add_tuned(material: Material, result: PartResult) -> None:
         )
         for way in WAYS
     }
-    _add(result, tuned, found.most, "way", "test error of trained networks")
+    _add(result, tuned, found.most, "training", "test error of trained networks")
     result.tables.append(_costs(material, tuned, found.most))
     if not subject.learned:
         result.notes.append(
-            f"{subject.name} has no learned weights: for these curves it learned half of the classes "
-            f"first, then the others, of which there are {found.most:,} labels."
+            f"{subject.name} has no learned weights: for these curves it was trained on half of the classes first, "
+            f"then on the others, of which there are {found.most:,} labels."
         )
 
 
@@ -242,13 +242,15 @@ def _costs(material: Material, tuned: Mapping[str, Curve], labels: int) -> Table
         computing = curve.seconds.times(hour / 3600).text(4) if hour else "-"
         rows.append([way, _format_labels(curve.more), price, curve.seconds.text(1), computing])
     head = [
-        "way",
-        "labels for a point (95 %)",
-        "price of these (95 %)",
+        "training",
+        "labels for one point (95 %)",
+        "cost of these labels (95 %)",
         "seconds of training (95 %)",
-        "price of these (95 %)",
+        "cost of training (95 %)",
     ]
-    return Table(head, rows, 1, f"A point less error: labels beyond {labels:,}, beside the computing of one training")
+    return Table(
+        head, rows, 1, f"One point less error: labels needed beyond {labels:,}, and the computation of one training run"
+    )
 
 
 def _one_point(law: PowerLaw, labels: int) -> float:
@@ -281,13 +283,13 @@ def _sentence(material: Material, labels: int, rule: str, best: str, curve: Curv
     more = curve.more.value
     if not math.isfinite(more) or more > 100 * labels:
         return (
-            f"{sentence}no affordable number of further labels would lower the error of a probe on {best} by a point.",
+            f"{sentence}no feasible number of further labels would lower the error of a probe on {best} by one point.",
             "moderate",
         )
     price = material.options.cost_per_label
     cost = "" if not price else f", {_format_labels(curve.more.times(price))} at {price:g} a label"
     sentence += (
-        f"by the power law of a probe on {best}, {_format_labels(curve.more)} more labels would lower its error by a "
+        f"by the power law of a probe on {best}, {_format_labels(curve.more)} more labels would lower its error by one "
         f"point{cost}."
     )
     sharp = curve.more.high is not None and curve.more.high < 4 * more

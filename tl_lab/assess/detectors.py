@@ -1,4 +1,4 @@
-"""Drift detectors: what new samples are held against, the tests, and accuracy estimated without labels."""
+"""Drift detectors: the reference for new samples, the tests, and accuracy estimated without labels."""
 
 import math
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ _PLACES |= {"softmax_mmd": "answers", "features_ks": "features"}
 
 @dataclass(frozen=True)
 class Reference:
-    """What new samples are held against: held-out samples, never training data.
+    """The reference for new samples: held-out samples, never training data.
 
     Args:
         answers: of the model, ``(N, A)``: probabilities of classes, scaled by the temperature, or of findings; numbers;

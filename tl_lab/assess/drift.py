@@ -84,9 +84,13 @@ def assess(material: Material) -> PartResult | NotApplicable:
     result.confidence = _confidence(material, sets)
     result.facts = {"drifted": drifted}
     result.notes += [
-        "Each detector corrects for its dimensions, and all together for their number; the reference is validation "
-        "data, never training data."
-        + (" CBPE, DoC and ATC assume that labels depend on inputs as before." if answerer is not None else ""),
+        "Each detector corrects for its number of dimensions, and the decision for the number of detectors; the "
+        "reference is validation data, never training data."
+        + (
+            " CBPE, DoC and ATC assume that labels depend on the inputs in the same way as before."
+            if answerer is not None
+            else ""
+        ),
         "The untrained encoder has the architecture of the backbone and random weights; it reads at most "
         f"{_UNTRAINED} samples of each set.",
     ]
@@ -135,7 +139,9 @@ def advice(found: Drift, known: Measure | None = None) -> str:
         span += f", known {known.text(percent=True)}"
         lost, missed = (difference_of_shares(known, found.accuracy).high or 0) < 0, (known.high or 0) < low
         if lost and missed:
-            return f"retrain or adapt; estimates without labels miss the loss here, and are not to be trusted ({span})."
+            return (
+                f"retrain or adapt; the estimates without labels do not show the loss here and are unreliable ({span})."
+            )
         if lost and found.drifted:
             return f"retrain or adapt ({span})."
     if not found.drifted:

@@ -64,7 +64,7 @@ def assess(
     )
     measures = {"kwh": Measure(footprint.kwh), "kg": Measure(footprint.kg)}
     measures |= {f"kwh/{name}": Measure(value) for name, value in kwh.items()}
-    table = Table(["part", "Wh", "g CO2e"], rows, 1, f"Electricity, {footprint.source}, shared by processor time")
+    table = Table(["part", "Wh", "g CO2e"], rows, 1, f"Electricity, {footprint.source}, divided by processor time")
     figure = bars({name: Measure(1000 * value) for name, value in kwh.items()}, "Wh")
     measured = footprint.source.startswith("measured")
     confidence: Confidence = "high" if measured else "low"
@@ -86,11 +86,13 @@ def _add_ways(baselines: PartResult, kwh_a_second: float, result: PartResult) ->
         result.measures |= {f"{way}/kwh": used[way], f"{way}/from_scratch_multiple": multiple}
         accuracy = baselines.measures[way].text(percent=True)
         rows.append([way, accuracy, used[way].times(1000).text(4), multiple.text(2)])
-    head = ["way", "accuracy (95 %)", "Wh a training (95 %)", "from scratch takes, times (95 %)"]
-    result.tables.append(Table(head, rows, 1, "Each way of the three-way baseline, by processor time, over its seeds"))
+    head = ["training", "accuracy (95 %)", "Wh per training (95 %)", "from scratch, multiple of it (95 %)"]
+    result.tables.append(
+        Table(head, rows, 1, "Each kind of training of the three-way baseline, by processor time, over seeds")
+    )
     points = {way: (1000 * used[way].value, baselines.measures[way].value) for way in WAYS}
-    result.figures["Accuracy of each way against the electricity of a training"] = scatter_scores(
-        points, "Wh a training", "accuracy"
+    result.figures["Accuracy by kind of training against its electricity"] = scatter_scores(
+        points, "Wh per training", "accuracy"
     )
 
 
@@ -122,7 +124,7 @@ def _add_runs(material: Material, result: PartResult) -> None:
                 result.measures[f"{kind}/{name}/kg_in_all"] = Measure(kg)
     shown = sorted(ways, key=lambda name: -len(ways[name].kwh))[:_MOST_ROWS]
     rows = [_row(material, name, ways[name]) for name in shown]
-    head = ["runs on these data", "runs", "accuracy (95 %)", "Wh a run (95 %)", "Wh in all", "g CO2e in all"]
+    head = ["runs on these data", "runs", "accuracy (95 %)", "Wh per run (95 %)", "Wh in total", "g CO2e in total"]
     how = "; ".join(sorted(sources))
     caption = f"Finished runs ({how})"
     result.tables.append(Table(head, rows, 1, caption))
@@ -138,7 +140,9 @@ def _add_runs(material: Material, result: PartResult) -> None:
         result.measures |= {f"runs/{name}/kwh": watt_hours.times(1e-3), f"runs/{name}/accuracy": accuracy}
     if points:
         result.figures["Test accuracy of finished runs against their electricity"] = scatter_scores(
-            {name: (one.value, accuracy.value) for name, (one, accuracy) in points.items()}, "Wh a run", "test accuracy"
+            {name: (one.value, accuracy.value) for name, (one, accuracy) in points.items()},
+            "Wh per run",
+            "test accuracy",
         )
 
 

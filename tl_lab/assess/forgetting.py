@@ -20,7 +20,7 @@ __all__ = ["assess", "source_and_target"]
 TITLE = "Forgetting"
 _PAIR_NOTE = (
     "The labels of the target's training set were used for this measurement only. Both domains have the same classes, "
-    "so the head of the target is scored on the source, too: that is the network as it stands after tuning."
+    "so the head of the target is also scored on the source: this is the network after tuning."
 )
 
 
@@ -58,7 +58,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     if not material.paired and count < 4 and options.pretraining is None:
         return NotApplicable(
             TITLE,
-            f"One set of {count} classes makes one task, so that there is none before it to forget; give data of two "
+            f"One set of {count} classes makes one task, so that there is no earlier task to forget; give data of two "
             "domains, or the pretraining task by `assess.pretraining=<data>`.",
         )
     tasks = _tasks(material, subject)
@@ -152,13 +152,11 @@ def _sentence(name: str, tasks: _Tasks, pretraining: str | None, measures: Mappi
     if tasks.first is not None:
         sentences.append(
             f"Tuning {name} on {tasks.second_name} costs {points['forgotten, old head']} points on {tasks.first_name} "
-            f"with its old head, and {points['forgotten, new head']} with a head fitted anew: what the features "
-            "themselves have lost."
+            f"with its old head, and {points['forgotten, new head']} with a refitted head, which is the loss in the "
+            "features themselves."
         )
         if (own := points.get("forgotten, head of the target")) is not None:
-            sentences.append(
-                f"The network as it stands after tuning, with the head of the target, has lost {own} points."
-            )
+            sentences.append(f"The network after tuning, with the head of the target, has lost {own} points.")
     if tasks.pretraining is not None:
         before, after = (measures[f"pretraining task, {when}"] for when in ("before", "after"))
         sentences.append(
@@ -171,5 +169,5 @@ def _sentence(name: str, tasks: _Tasks, pretraining: str | None, measures: Mappi
 def _notes(material: Material, subject: Subject, tasks: _Tasks) -> list[str]:
     notes = [_PAIR_NOTE] if material.paired else []
     if tasks.pretraining is not None and not subject.learned:
-        notes.append(f"> {subject.name} has random weights, so that it has no pretraining task that it could forget.")
+        notes.append(f"> {subject.name} has random weights, so that it has no pretraining task to forget.")
     return notes

@@ -64,18 +64,18 @@ def assess(material: Material) -> PartResult | NotApplicable:
                 measures[f"{way}/{n}"] = mean_with_interval(values)
                 measures[f"{way}/{n} - base"] = mean_with_interval(np.subtract(values, base).tolist())
         tables += [_table(names, measures), _differences(names, measures)]
-        figures["Accuracy on the second half of the classes, by the layer groups carried over"] = curves(
+        figures["Accuracy on the second half of the classes, by the number of transferred layer groups"] = curves(
             {"base": ([0, len(names)], [float(np.mean(base))] * 2)}
             | {way: (list(one), [float(np.mean(v)) for v in one.values()]) for way, one in ways.items()},
-            "layer groups carried over", "accuracy", whole_x=True,
+            "transferred layer groups", "accuracy", whole_x=True,
         )  # fmt: skip
         last = len(names)
         change = measures[f"AnB/{last} - base"].points()
-        sentence += f" Carried over frozen, all {last} groups change accuracy on other classes by {change}."
+        sentence += f" Transferred and frozen, all {last} groups change accuracy on other classes by {change}."
         notes.append(
-            "A is the first half of the classes, B the second; AnB takes n groups learned on A, frozen, BnB those of "
-            "B; + tunes them. All have the same labels and updates, over seeds. Negative transfer is stated where the "
-            "whole interval of the difference to base lies below zero."
+            "A is the first half of the classes, B the second; AnB freezes n groups trained on A, BnB n groups "
+            "trained on B; + also tunes them. All have the same labels and number of updates, over seeds. Negative "
+            "transfer is stated if the whole interval of the difference from the base lies below zero."
         )
     return PartResult(TITLE, sentence, "moderate", measures, tables, figures, notes)
 
@@ -223,7 +223,7 @@ def _differences(names: list[str], measures: dict[str, Measure]) -> Table:
     rows: list[list[str | Cell]] = [
         [f"{n} ({name})", *(_flagged(measures[f"{way}/{n} - base"]) for way in WAYS)] for n, name in enumerate(names, 1)
     ]
-    return Table(["layer groups", *WAYS], rows, 1, "Difference to base over seeds (95 %)")
+    return Table(["layer groups", *WAYS], rows, 1, "Difference from the base over seeds (95 %)")
 
 
 def _flagged(difference: Measure) -> str:

@@ -265,7 +265,7 @@ class Material:
         if name == RAW:
             raw = self.raw(set_name)
             if raw is None:
-                raise ValueError("these inputs are no vectors, so that nothing stands beside the backbones")
+                raise ValueError("these inputs are not vectors, so raw inputs cannot be compared with the backbones")
             return raw
         return self.features(next(one for one in self.subjects if one.name == name), set_name)
 

@@ -1,4 +1,4 @@
-"""The drift monitor of a run: a reference that lies in its folder, and new data held against it."""
+"""The drift monitor of a run: a reference in its folder, and new data compared with it."""
 
 import warnings
 import zipfile

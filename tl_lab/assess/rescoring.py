@@ -1,4 +1,4 @@
-"""Intervals of a run's test scores that have no formula: its test samples predicted anew, and drawn by bootstrap."""
+"""Intervals of a run's test scores that have no formula: its test samples predicted again, and drawn by bootstrap."""
 
 import contextlib
 import json
@@ -29,10 +29,10 @@ from tl_lab.run.inference import TrainedModel, load_classifier
 __all__ = ["KEPT", "NotByTheSample", "bootstrapped", "intervals_of", "rescored"]
 
 KEPT = "test_intervals.json"
-"""In the folder of a run whose test samples were predicted anew."""
+"""In the folder of a run whose test samples were predicted again."""
 
 _DRAWS = 300
-_SAME = 1e-4  # largest relative difference between a stored score and that of the samples predicted anew
+_SAME = 1e-4  # largest relative difference between a stored score and that of the samples predicted again
 
 
 class NotByTheSample(UserError):
@@ -43,7 +43,7 @@ def intervals_of(run: Path, predicts: bool = True, allow: Sequence[str] = ()) ->
     """Return the intervals of a run's test scores: those kept in its folder, or those of :func:`rescored`, kept there.
 
     Kept intervals are of the scores that the results have now: after further training, or a test on changed data,
-    the samples are predicted anew.
+    the samples are predicted again.
 
     Args:
         run: a completed run's folder.

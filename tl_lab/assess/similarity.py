@@ -50,21 +50,26 @@ def assess(material: Material) -> PartResult | NotApplicable:
         f"{names[0]} and {names[1]} on the features of {first}": plane(
             {n: material.representation(first, s).numpy() for n, s in zip(names, (one, other), strict=True)}
         ),
-        "Proxy A-distance, 0 for equal sets and 2 for sets that a line separates, with 95 % intervals": bars(
+        "Proxy A-distance, 0 for equal and 2 for linearly separable sets, with 95 % intervals": bars(
             distances, "proxy A-distance", line=0
         ),
     }
     caption = f"{names[0]} against {names[1]}. × halves: as a multiple of the distance between halves of {names[0]}"
     notes = [
-        "Proxy A-distance is `2 (1 - 2 err)` of a linear classifier between the sets, over folds; MMD² is "
-        "unbiased, with p by permutation; OTDD is the least cost of moving labelled samples, by exact assignment. "
-        "The intervals of MMD², Fréchet distance and OTDD are by jackknife over folds; p tests whether the sets "
-        "differ at all."
+        "Proxy A-distance is `2 (1 - 2 err)` of a linear classifier between the sets, over folds; MMD² is the "
+        "unbiased estimate, with p by permutation; OTDD is the least cost of moving labelled samples, by exact "
+        "assignment. The intervals of MMD², Fréchet distance and OTDD are jackknife intervals over folds; p tests "
+        "whether the sets differ at all."
     ]
     if material.paired and material.deployment:
-        notes.append("OTDD uses the labels of the target's test set: it is a description, and chooses nothing.")
+        notes.append(
+            "OTDD uses the labels of the target's test set: it describes the data and is not used for selection."
+        )
     if not material.paired:
-        notes.append("These data have one domain: the test set is compared with the training set, as a check of both.")
+        notes.append(
+            "These data have one domain: the test set is compared with the training set, from which it should not "
+            "differ."
+        )
     sentence, confidence = _sentence(material, names, measures)
     result = PartResult(TITLE, sentence, confidence, measures, [Table(_HEAD, rows, 1, caption)], figures, notes)
     if material.options.pretraining:
@@ -173,7 +178,7 @@ def _sentence(material: Material, names: list[str], measures: dict[str, Measure]
     elif p >= material.options.alpha and (found.low or 0) <= 0.1:
         how, confidence = "not told apart", "moderate"
     else:
-        how, confidence = "different, and overlap", "moderate"
+        how, confidence = "different but overlapping", "moderate"
     features = "the inputs" if first == RAW else f"the features of {first}"
     sentence = (
         f"By {features}, {names[0]} and {names[1]} are {how}: a linear classifier tells them apart in {accuracy:.0%} "

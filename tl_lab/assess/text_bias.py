@@ -117,7 +117,7 @@ def add_templates(
         result.measures |= {f"{kind}/{name}": one for name, one in by_class.items()}
     measures = found["templates"]
     rows: list[list[str | Cell]] = [[name, *(by_class[name].text(4) for by_class in found.values())] for name in names]
-    caption = f"Probability for a female person less that for a male one, over {len(pairs)} pairs of sentences"
+    caption = f"Probability for a female person minus that for a male one, over {len(pairs)} pairs of sentences"
     head = ["class", "gap (95 %)", *(["base (95 %)", "tuned - base (95 %)"] if base is not None else [])]
     result.tables.append(Table(head, rows, 1, caption))
     result.figures[caption] = bars(measures, "difference of probabilities", line=0)

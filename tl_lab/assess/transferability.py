@@ -66,7 +66,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     tables = [_ranked(order, found, caption), _further(order, found)]
     tables += _checked(material, found, measures, notes)
     figures = {
-        "LogME in nats per sample, with 95 % intervals of a jackknife over folds": bars(
+        "LogME in nats per sample, with 95 % jackknife intervals over folds": bars(
             {name: found[name]["logme"] for name in order}, "LogME"
         ),
         "LogME against the validation accuracy of a linear probe": scatter_scores(
@@ -216,7 +216,7 @@ def _checked(
         f"Intervals of Kendall's τ are a bootstrap over the representations; of fewer than {_FEWEST_RANKED} (too few), "
         "or without a single mistake, there is none."
     )
-    return [Table(head, rows, 1, "Weighted Kendall τ (95 %) with what was measured: 1 for the same ranking")]
+    return [Table(head, rows, 1, "Weighted Kendall τ (95 %) with measured accuracies: 1 for the same ranking")]
 
 
 def _notes(material: Material) -> list[str]:
@@ -224,18 +224,22 @@ def _notes(material: Material) -> list[str]:
     if untaught := [one.name for one in material.subjects if not one.learned]:
         are = "has" if len(untaught) == 1 else "have"
         notes.append(
-            f"> {', '.join(untaught)} {are} random weights: the scores say what an untrained network's features carry. "
-            "Give `backbone.weights`, `backbone.pretrained=true` or `init_from=<run>` for what was learned elsewhere."
+            f"> {', '.join(untaught)} {are} random weights: the scores are those of an untrained network's features. "
+            "Give `backbone.weights`, `backbone.pretrained=true` or `init_from=<run>` for trained weights."
         )
     if material.deployment is not None:
-        notes.append("Columns marked oracle use target labels: they check the ranking afterwards, and choose nothing.")
+        notes.append(
+            "Columns marked oracle use target labels: they check the ranking afterwards and are not used for selection."
+        )
     if material.paired:
         notes.append(
-            f"All scores use labels of {material.display_name(material.train)} only; target labels never choose."
+            f"All scores use labels of {material.display_name(material.train)} only; target labels are never used for "
+            "selection."
         )
     notes.append(
-        "LEEP and NCE use the classes of the run given by `init_from`, or those of the task that the weights come from "
-        "where its classifier is known (EfficientNet-Lite: ImageNet), or else the parts of a Gaussian mixture on the "
+        "LEEP and NCE use the classes of the run given by `init_from`, or those of the pretraining task if the "
+        "classifier of the weights is known (EfficientNet-Lite: ImageNet), or else the components of a Gaussian "
+        "mixture on the "
         "features (N-LEEP)."
     )
     return notes
@@ -257,5 +261,5 @@ def _sentence(found: dict[str, dict[str, Measure]], order: list[str], lead: Meas
         f"LogME ranks {best} first ({first.text()}), {ahead}; {verdict} ({probe[winner].text(percent=True)}{of})."
     )
     if best == RAW or winner == RAW:
-        sentence += " No backbone does better than the raw inputs by both: transfer may not pay here."
+        sentence += " No backbone is better than the raw inputs by both scores: transfer may not help here."
     return sentence, "high" if apart and agrees else "moderate" if agrees or apart else "low"

@@ -154,8 +154,8 @@ def too_few_classes(material: Material, subject: Subject) -> str | None:
     if count >= 4:
         return None
     return (
-        f"{subject.name} has no learned weights: it would learn half of the classes, then be tuned on the others, "
-        f"which takes four classes, and the data have {count} (give weights, or init_from=<a run>)"
+        f"{subject.name} has no learned weights: it would be trained on half of the classes and tuned on the others, "
+        f"which requires four classes, and the data have {count} (give weights, or init_from=<a run>)"
     )
 
 

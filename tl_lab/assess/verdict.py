@@ -43,14 +43,18 @@ def _whether(material: Material, parts: Parts) -> str:
             gain = gains[best]
             points = gain.points()
             if (gain.low or 0) > 0:
-                return _with(f"**Transfer pays**: a probe on {best} beats one on the raw inputs by {points}.", "high")
+                return _with(
+                    f"**Transfer helps**: a probe on {best} is better than one on the raw inputs by {points}.", "high"
+                )
             if (gain.high or 0) < 0:
                 return _with(
-                    f"**Transfer does not pay**: a probe on {best} falls behind one on the raw inputs by {points}.",
+                    f"**Transfer does not help**: a probe on {best} is worse than one on the raw inputs by {points}.",
                     "high",
                 )
             return _with(
-                f"**It is open whether transfer pays**: a probe on {best} differs from raw inputs by {points}.", "low"
+                f"**It is undecided whether transfer helps**: a probe on {best} differs from one on the raw inputs by "
+                f"{points}.",
+                "low",
             )
         untaught = [one.name for one in material.subjects if not one.learned]
         if untaught:
@@ -93,8 +97,8 @@ def _trust(material: Material, parts: Parts) -> str:
         phrases.append(f"expect {accuracy.text(percent=True)} on {material.display_name(str(name))}")
         ece = held_out.measures[f"{name}/ece"]
         sound = (ece.p or 0) >= material.options.alpha
-        off = f"with confidence off by {ece.text(percent=True)}"
-        phrases.append("with confidence that can be believed" if sound else off)
+        off = f"with a calibration error of {ece.text(percent=True)}"
+        phrases.append("with calibrated confidence" if sound else off)
         confidence = held_out.confidence
     if isinstance(drift, PartResult):
         drifted = drift.facts["drifted"][str(material.deployment or material.test)]

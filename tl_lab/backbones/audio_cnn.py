@@ -14,19 +14,20 @@ _HALVING = 2  # blocks that halve time if each frame has features
 
 
 class AudioCNN(Backbone):
-    """Blocks of 3x3 convolution, batch norm, rectifier and 2x2 max pooling over a mel spectrogram, averaged over time.
+    """Blocks of 3x3 convolution, batch norm, ReLU and 2x2 max pooling over a mel spectrogram, averaged over time.
 
-    All maps are 0 after a recording's end, so that the padding of a batch has no effect. Features are the means over
-    time of the last maps in each of the remaining bands: ``num_features = widths[-1] * (bands >> blocks)``. If each
-    frame has features, only the first two blocks halve time, which results in one frame per 40 ms.
+    All feature maps are 0 after a recording's end, so that the padding of a batch has no effect. Features are the means
+    over time of the last feature maps in each remaining band: ``num_features = widths[-1] * (bands >> blocks)``. If
+    each frame has features, only the first two blocks halve time, which results in one frame per 40 ms.
 
     Args:
-        widths: maps of each block; every block halves bands and time.
+        widths: feature maps of each block; every block halves bands and time.
         bands: mel bands of the spectrogram, at least ``2 ** len(widths)``.
         rate: samples per second to which recordings are resampled.
         dropout: of the features, in [0, 1).
         seconds: largest length of a recording; longer ones are cut at the end.
-        frames: return the maps of each frame, 0 after a recording's end; None for their mean. The data determine it.
+        frames: return the feature maps of each frame, 0 after a recording's end; None for their mean. The data
+            determine it.
 
     Raises:
         UserError: an argument is out of its range.

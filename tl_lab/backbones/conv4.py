@@ -16,14 +16,14 @@ _ENLARGED = (28, 28)
 
 
 class Conv4(Backbone):
-    """Four blocks of 3x3 convolution, batch norm, rectifier and 2x2 max pooling, flattened.
+    """Four blocks of 3x3 convolution, batch norm, ReLU and 2x2 max pooling, flattened.
 
-    ``num_features = width * floor(H / 16) * floor(W / 16)``: with 64 maps, 64 for 28x28 and 1600 for 84x84. With
-    strides in place of pooling the last maps are averaged: ``num_features = width``.
+    ``num_features = width * floor(H / 16) * floor(W / 16)``: with 64 feature maps, 64 for 28x28 and 1600 for 84x84.
+    With strides in place of pooling, the last feature maps are averaged: ``num_features = width``.
 
     Args:
-        width: maps of each convolution.
-        halving: how a block halves its maps: ``max_pool``, or ``stride`` 2 of the convolution (MAML on Omniglot).
+        width: feature maps (channels) of each convolution.
+        halving: how a block halves height and width: ``max_pool``, or ``stride`` 2 (MAML on Omniglot).
         resize_to: ``[H, W]`` to which images are resized, at least 16x16; None: their own size, or 28x28 (the size of
             Omniglot in the literature) if a side is below 16.
         in_channels: channels of the data's images; None: 3.

@@ -13,18 +13,18 @@ __all__ = ["LeNet"]
 
 
 class LeNet(Backbone):
-    """Two 5x5 convolutions of 32 and 48 maps, each with a rectifier and 2x2 max pooling: 28x28 -> 768 features.
+    """Two 5x5 convolutions of 32 and 48 feature maps, each with ReLU and 2x2 max pooling: 28x28 -> 768 features.
 
     This is the feature extractor of the paper's MNIST architecture, whose two hidden layers of 100 units belong to the
     label predictor and not to the features that the discriminator receives.
 
     Args:
-        batch_norm: normalise each convolution's maps before the rectifier; not in the paper.
+        batch_norm: normalise each convolution's feature maps before ReLU; not in the paper.
         dropout: probability of dropping a feature, in [0, 1); not in the paper.
         mean: subtracted from images in [0, 1], one number for all channels or one per channel; None for none. The paper
             subtracts the mean of its training images, and with lambda 1 training collapses without it.
         in_channels: channels of the data's images; None: 1.
-        input_size: ``[H, W]`` of the data's images; without effect, since they are resized to 28x28.
+        input_size: ``[H, W]`` of the data's images; it has no effect, since they are resized to 28x28.
 
     Raises:
         UserError: an argument is out of its range.

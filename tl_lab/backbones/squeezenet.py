@@ -8,7 +8,9 @@ __all__ = ["SqueezeNet"]
 
 
 class SqueezeNet(Torchvision):
-    """SqueezeNet 1.0 with its last maps averaged over the image: 512 features. Published top-1 on ImageNet: 57.5 %.
+    """SqueezeNet 1.0 with its last feature maps averaged over the image: 512 features.
+
+    Its published top-1 accuracy on ImageNet is 57.5 %.
 
     Args:
         pretrained: start from the ImageNet weights (see ``python -m tl_lab weights``); False for random ones.

@@ -1,4 +1,4 @@
-"""The option of commands that write a model card: whether test samples are predicted anew for its intervals."""
+"""The option of commands that write a model card: whether test samples are predicted again for its intervals."""
 
 import argparse
 

@@ -40,7 +40,7 @@ def export(
         output: folder to write to; None for ``<run>/export/<kind>``. It is written completely or not at all.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         allow: names of backbones, in addition to the project's own, that the run's configuration may use.
-        predicts: whether the test samples may be predicted anew for the intervals of the card, see
+        predicts: whether the test samples may be predicted again for the intervals of the card, see
             :func:`tl_lab.assess.card.write_card`.
 
     Returns:

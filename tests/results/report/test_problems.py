@@ -68,7 +68,7 @@ def test_a_sweep_over_a_regression(tmp_path, capsys):
     assert tuned[2:6] == best, "the highest R² and the lowest errors"
     assert "MAE in the unit of the target, MSE in its square." in text
     assert "per cent" not in text
-    (difference,) = _table(text, "Difference to `strategy=from_scratch`, seed by seed")[2:]
+    (difference,) = _table(text, "Difference from `strategy=from_scratch`, seed by seed")[2:]
     assert difference[2:5] == ["test R²", f"+{_interval(of_tuned[0] - of_scratch[0], 'z.3f')}", "3 of 3"]
     tex = (tmp_path / "summary.tex").read_text(encoding="utf-8")
     assert "setting & n & test R$^2$ & test Spearman & test MAE & test MSE" in tex

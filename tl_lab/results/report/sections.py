@@ -28,7 +28,7 @@ from tl_lab.results.report.sections_of_tasks import crossed_parts, ranking_parts
 from tl_lab.results.tables.collecting import OVERRIDE, SELECTION
 from tl_lab.results.tables.comparing import Standing, data_keys
 from tl_lab.results.tables.findings import Findings
-from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, holm
+from tl_lab.results.tables.statistics import CONFIDENCE_LEVEL, FEWEST_SEEDS, holm
 from tl_lab.results.tables.summarising import independent, paired_differences
 from tl_lab.results.tables.winners import describe_winners
 from tl_lab.texts import counted
@@ -157,7 +157,7 @@ def _settings(found: Findings, pictures: Sequence[str]) -> Section:
         rows.append([str(row["setting"]), str(row["n"]), *cells, *own])
     few = few_seeds_note([n for name in found.metrics for n in found.table[f"{name} n"]], "no interval for n = 1")
     text = (
-        f"Mean ± {CONFIDENCE:.0%} confidence interval over seeds (half-width t · s / √n, Student's t with n - 1 "
+        f"Mean ± {CONFIDENCE_LEVEL} confidence interval over seeds (half-width t · s / √n, Student's t with n - 1 "
         f"degrees of freedom, s with ddof = 1); n is the number of seeds; {few}. "
         f"{describe_units(found.metrics)} Duration: mean of a run."
     )
@@ -241,18 +241,18 @@ def _beside_best(found: Findings) -> list[Section]:
                 rows.append([setting, heading(name), *cells])
     if not rows:
         return []
-    head = ["setting", "metric", "difference to the best", "n", "p (paired t, Holm)", "verdict"]
+    head = ["setting", "metric", "difference from the best", "n", "p (paired t, Holm)", "verdict"]
     each = [standing.difference for of_metric in found.standings.values() for standing in of_metric.values()]
     few = few_seeds_note([difference.n for difference in each if difference is not None], before="; ")
     text = (
         "Paired differences over the seeds in common with the best setting on the same data, "
-        f"± {CONFIDENCE:.0%} Student t interval{few}. The best setting was selected by the same scores, which makes "
-        "differences to it appear larger than they are."
+        f"± {CONFIDENCE_LEVEL} Student t interval{few}. The best setting was selected by the same scores, which makes "
+        "differences from it appear larger than they are."
     )
     return [
         Section(
             "Comparison with the best, seed by seed",
-            [Table(head, rows, 2, "Differences to the best setting"), text],
+            [Table(head, rows, 2, "Differences from the best setting"), text],
             page_only=True,
             folded=True,
         )
@@ -289,14 +289,14 @@ def _differences(found: Findings) -> list[Section]:
     few = few_seeds_note([row["n"] for _, row in made], "no interval for one seed")
     points = ", in points" if any(is_share(split_name(name).metric) for name, _ in made) else ""
     text = (
-        f"Mean ± {CONFIDENCE:.0%} paired Student t interval over common seeds{points}; {few}. p is that of the paired "
-        "t-test, corrected for the number of settings compared by the same metric; with fewer than "
+        f"Mean ± {CONFIDENCE_LEVEL} paired Student t interval over common seeds{points}; {few}. p is that of the "
+        "paired t-test, corrected for the number of settings compared by the same metric; with fewer than "
         f"{FEWEST_SEEDS} seeds, nothing is tested."
     )
     return [
         Section(
-            f"Difference to `{found.baseline}`, seed by seed",
-            [Table(head, rows, 3, f"Differences to {found.baseline}"), text],
+            f"Difference from `{found.baseline}`, seed by seed",
+            [Table(head, rows, 3, f"Differences from {found.baseline}"), text],
         )
     ]
 

@@ -8,7 +8,7 @@ import math
 from tl_lab.results.names import format_difference, format_metric, readable
 from tl_lab.results.report.blocks import Cell, Row, Section, Table, few_seeds_note
 from tl_lab.results.tables.findings import Findings
-from tl_lab.results.tables.statistics import CONFIDENCE, both_of, half_width
+from tl_lab.results.tables.statistics import CONFIDENCE_LEVEL, both_of, half_width
 
 __all__ = ["forgetting_parts"]
 
@@ -34,7 +34,7 @@ def forgetting_parts(found: Findings) -> list[Section]:
     few = few_seeds_note([len(each.before) for each in found.forgotten], "no interval for n = 1")
     text = (
         "Scores of the backbone on a fixed small sample of a task on which its initial weights were trained, never "
-        f"used for selection: mean ± {CONFIDENCE:.0%} Student t interval over the n seeds, and the change seed by "
+        f"used for selection: mean ± {CONFIDENCE_LEVEL} Student t interval over the n seeds, and the change seed by "
         f"seed; {few}."
     )
     return [Section("Base task before and after", [Table(head, rows, 2, "Base task before and after"), text])]

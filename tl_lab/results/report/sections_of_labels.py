@@ -16,7 +16,7 @@ from tl_lab.results.names import (
 )
 from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_seeds_note, p_cell
 from tl_lab.results.tables.findings import Findings
-from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
+from tl_lab.results.tables.statistics import CONFIDENCE_LEVEL, FEWEST_SEEDS
 
 __all__ = ["label_parts"]
 
@@ -46,7 +46,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
             [
                 *(shown if "label_budgets" in pictures else []),
                 Table(["strategy", "labels", "n", heading(metric), "a run"], rows, 1, "Score by strategy and labels"),
-                f"Mean ± {CONFIDENCE:.0%} Student t interval over n seeds{few}. Each seed draws its own labelled "
+                f"Mean ± {CONFIDENCE_LEVEL} Student t interval over n seeds{few}. Each seed draws its own labelled "
                 "samples, and smaller samples are subsets of larger ones.",
             ],
         )
@@ -69,12 +69,12 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                 "Does transfer help?",
                 [
                     Table(
-                        ["strategy", "labels", "n", "difference to scratch", "p (paired t, Holm)", "transfer"],
+                        ["strategy", "labels", "n", "difference from scratch", "p (paired t, Holm)", "transfer"],
                         rows,
                         1,
-                        "Differences to training from scratch",
+                        "Differences from training from scratch",
                     ),
-                    f"Difference to `strategy=from_scratch` with the same labels, seed by seed, ± {CONFIDENCE:.0%} "
+                    f"Difference from `strategy=from_scratch` with the same labels, seed by seed, ± {CONFIDENCE_LEVEL} "
                     f"paired Student t interval; {negative} zero, transfer is negative. p is corrected for the number "
                     f"of rows; with fewer than {FEWEST_SEEDS} common seeds, nothing is tested.",
                 ],
@@ -104,7 +104,7 @@ def item_parts(found: Findings) -> list[Section]:
     head = ["strategy", "labels", "items", "answers", "only this correct", "only scratch correct", "difference, points"]
     text = (
         "Predictions of each strategy and of `strategy=from_scratch` with the same labels on the test items of all "
-        f"common seeds: difference of the accuracies, its {CONFIDENCE:.0%} bootstrap "
+        f"common seeds: difference of the accuracies, its {CONFIDENCE_LEVEL} bootstrap "
         "interval over items, and McNemar's exact test, corrected for the number of rows. Answers of several seeds to "
         "one item count together, as one observation (an exact test with random signs, which equals McNemar's for one "
         "seed). The test covers the sampling of test items, not the variation between draws of the labels. Prompting "

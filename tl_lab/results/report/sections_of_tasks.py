@@ -11,7 +11,7 @@ from tl_lab.results.names import format_metric, less_is_better, title
 from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_seeds_note
 from tl_lab.results.tables.comparing import Ranking
 from tl_lab.results.tables.reproduction import Crossed, Reproduces, comparison_rows, crossed_rows, verdict_rows
-from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS
+from tl_lab.results.tables.statistics import CONFIDENCE, CONFIDENCE_LEVEL, FEWEST_SEEDS
 
 __all__ = ["crossed_parts", "explain_marks", "ranking_parts", "with_best"]
 
@@ -36,7 +36,8 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
             f"{title(metric)} by method" + (f" and `{tasks}`" if tasks else ""),
             [
                 Table(head, with_best(rows, table, metric), 1, f"{title(metric)} of each method"),
-                f"Mean ± {CONFIDENCE:.0%} Student t interval over seeds, n = {table.seed_range()}{few}"
+                _shown_means(table.seed_range())
+                + few
                 + (f"; each `{tasks}` has the same weight in the mean." if tasks else ".")
                 + _choice(expected)
                 + (f" {explain_marks(table)}" if explain_marks(table) else "")
@@ -49,9 +50,9 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
         marked: list[Row] = [[*row[:-1], Cell(row[-1], _word(row[-1]))] for row in verdicts]
         head = ["method", "measured", "published", "difference", f"within ± {limit}"]
         means = (
-            f"{'Means over ' + tasks if tasks else 'Means over seeds'}; {expected.source}. The difference has its "
-            f"{CONFIDENCE:.0%} interval. The verdict is yes if the whole interval is within the tolerance, no if all "
-            "of it is outside, and undecided otherwise and with fewer than three seeds; the number of further seeds is "
+            f"{f'Means over `{tasks}`' if tasks else 'Means over seeds'}; {expected.source}. The difference has its "
+            f"{CONFIDENCE_LEVEL} interval. The verdict is yes if the whole interval is within the tolerance, no if all "
+            "of it is outside, and undecided otherwise or with fewer than three seeds; the number of further seeds is "
             "an estimate."
         )
         parts.append(
@@ -68,10 +69,10 @@ def crossed_parts(found: tuple[Crossed, str, str] | None, expected: Reproduces |
                         2,
                         "Pairs of methods",
                     ),
-                    f"Each value of `{tasks}` is a pair of means over seeds: mean difference ± {CONFIDENCE:.0%} paired "
-                    "Student t interval over these pairs, and Wilcoxon's two-sided signed-rank test, corrected for the "
-                    "number of methods (with at least six pairs). Tasks that share a domain are not independent, so "
-                    "the true intervals are wider.",
+                    f"Each value of `{tasks}` is a pair of means over seeds: mean difference ± {CONFIDENCE_LEVEL} "
+                    "paired Student t interval over these pairs, and Wilcoxon's two-sided signed-rank test, corrected "
+                    "for the number of methods (with at least six pairs). Tasks that share a domain are not "
+                    "independent, so the true intervals are wider.",
                 ],
             )
         )
@@ -104,8 +105,15 @@ def explain_marks(table: Crossed) -> str:
     if len(table.tasks) < 2 or len(_compared(table)) < 2 or table.seeds.max() < FEWEST_SEEDS:
         return ""
     return (
-        f"The best mean is marked in rows with at least {FEWEST_SEEDS} seeds; differences to the others are not tested."
+        f"The best mean is marked in rows with at least {FEWEST_SEEDS} seeds; differences from the others are not "
+        "tested."
     )
+
+
+def _shown_means(seeds: str) -> str:
+    if seeds == "1":
+        return "One seed, and therefore no interval"
+    return f"Mean ± {CONFIDENCE_LEVEL} Student t interval over seeds, n = {seeds}"
 
 
 def _compared(table: Crossed) -> list[int]:

@@ -175,8 +175,8 @@ class Crossed:
 
     Args:
         methods: names of the M methods in the order of the runs, a baseline first.
-        tasks: names of the T tasks in the order of the runs, numbers (and ``null``, for all) in ascending order; a single
-            empty text if tasks were not swept.
+        tasks: names of the T tasks in the order of the runs, numbers (and ``null``, for all) in ascending order; a
+            single empty text if tasks were not swept.
         seeds: number of seeds, ``(T, M)``; 0 without runs.
         mean: mean over seeds, ``(T, M)``; NaN without runs.
         half: half-width of its 95 % interval, ``(T, M)``; NaN with fewer than three seeds.

@@ -8,6 +8,7 @@ import numpy as np
 
 __all__ = [
     "CONFIDENCE",
+    "CONFIDENCE_LEVEL",
     "FEWEST_SEEDS",
     "NO_PAIR",
     "Difference",
@@ -24,6 +25,8 @@ __all__ = [
 
 CONFIDENCE = 0.95
 """Default confidence level of intervals."""
+CONFIDENCE_LEVEL = f"{100 * CONFIDENCE:.0f} %"
+"""The same as text, as captions state it."""
 FEWEST_SEEDS = 3
 """Smallest number of values for an interval or test; for two values t is 12.7, so that an interval is meaningless."""
 NO_PAIR = (math.nan, math.nan)
