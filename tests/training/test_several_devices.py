@@ -1,5 +1,6 @@
 """Other ways of training: DDP, sharding over two processes, synchronised batch norm, bf16, compilation."""
 
+import copy
 import functools
 import json
 import os
@@ -13,6 +14,7 @@ import torch
 from composing import run_in
 from laboratory import BlobPair, differing, fit, make, state
 from program_starts import two_processes
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from tl_lab.config import compose
@@ -120,6 +122,46 @@ def test_norms_are_synchronised_if_there_are_norms_and_gpus(norms, world_size, g
         return
     with pytest.raises(UserError, match=message):
         synchronise_batch_norm(*arguments)  # type: ignore[arg-type]
+
+
+def _on_two_gpus(module: nn.Module) -> None:
+    """Synchronise as with two processes on GPUs; without a group of processes, each synchronised norm runs alone."""
+    plan = SimpleNamespace(trainer=SimpleNamespace(option={"sync_batchnorm": True}.get), overrides=[])
+    trainer = SimpleNamespace(world_size=2, strategy=SimpleNamespace(root_device=torch.device("cuda")))
+    synchronise_batch_norm(plan, SimpleNamespace(strategy=module), trainer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, functools.partial(BatchNormAct2d, act_layer=nn.ReLU6)])
+def test_synchronised_norms_compute_the_same_with_the_same_parameters(kind, training: bool) -> None:
+    """Norms of timm also apply the activation that follows, which must not be lost."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), kind(3), nn.Conv2d(3, 2, 3))
+    x = 20 * torch.randn(4, 1, 7, 7)
+    module(x)  # statistics of its own
+    other = copy.deepcopy(module)
+    parameters = list(module.parameters())
+    names = list(module.state_dict())
+    _on_two_gpus(module)
+    assert isinstance(module[1], nn.SyncBatchNorm)
+    assert all(one is own for one, own in zip(module.parameters(), parameters, strict=True))
+    assert list(module.state_dict()) == names
+    assert torch.equal(module.train(training)(x), other.train(training)(x))
+    assert differing(module.state_dict(), other.state_dict()) == set()
+    _on_two_gpus(module)  # those of a second training are left as they are
+    assert torch.equal(module.eval()(x), other.eval()(x))
+
+
+class _Doubled(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_norms_that_compute_more_are_not_replaced_silently() -> None:
+    module = nn.Sequential(nn.BatchNorm2d(1), _Doubled(1))
+    with pytest.raises(UserError, match=r"cannot synchronise _Doubled.*set trainer\.sync_batchnorm=false"):
+        _on_two_gpus(module)
+    assert type(module[0]) is nn.BatchNorm2d
 
 
 def test_bf16_computes_with_8_bits_of_mantissa_and_keeps_weights_in_32() -> None:

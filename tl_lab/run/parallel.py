@@ -3,6 +3,8 @@
 import os
 import random
 import socket
+import sys
+from typing import cast
 
 import pytorch_lightning as pl
 from lightning_fabric.plugins.environments import LightningEnvironment
@@ -56,7 +58,8 @@ def synchronise_batch_norm(plan: Plan, parts: Parts, trainer: pl.Trainer) -> Non
     With one process or no batch normalisation, nothing is done, unless the option was given on the command line.
 
     Raises:
-        UserError: ``trainer.sync_batchnorm=true`` was given, and there is nothing to synchronise.
+        UserError: ``trainer.sync_batchnorm=true`` was given, and there is nothing to synchronise; or a normalisation
+            cannot be synchronised.
     """
     if not plan.trainer.option("sync_batchnorm"):
         return
@@ -69,6 +72,26 @@ def synchronise_batch_norm(plan: Plan, parts: Parts, trainer: pl.Trainer) -> Non
         return
     if norms and trainer.strategy.root_device.type == "cpu":
         raise UserError(f"{_OPTION}=true needs GPUs: set {_OPTION}=false to let each process use its own statistics")
-    for norm in norms:
-        norm.__class__ = nn.SyncBatchNorm
+    kinds = [_synchronised(norm) for norm in norms]  # all of them, before any is changed
+    for norm, kind in zip(norms, kinds, strict=True):
+        norm.__class__ = kind
         norm.process_group = None  # type: ignore[assignment]  # all processes
+
+
+def _synchronised(norm: nn.modules.batchnorm._BatchNorm) -> type:
+    """Return the synchronised class that computes what a normalisation computes.
+
+    Raises:
+        UserError: it computes more than batch normalisation, and no synchronised class is known.
+    """
+    kind = type(norm)
+    if kind.forward is nn.modules.batchnorm._BatchNorm.forward:
+        return nn.SyncBatchNorm
+    if issubclass(kind, nn.SyncBatchNorm):
+        return kind
+    known = sys.modules.get("timm.layers.norm_act")  # imported if a network is of timm
+    if known is not None and kind is known.BatchNormAct2d:  # with the activation that follows
+        return cast(type, known.SyncBatchNormAct)
+    raise UserError(
+        f"{_OPTION}=true cannot synchronise {kind.__name__}, which computes more than batch-norm: set {_OPTION}=false"
+    )
