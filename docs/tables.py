@@ -29,7 +29,7 @@ from tl_lab.results.tables.claims import Claim, Judged
 from tl_lab.results.tables.papers import Paper, papers
 from tl_lab.results.tables.reproduction import Crossed, named_methods, verdicts, verdicts_by_task
 from tl_lab.results.tables.statistics import FEWEST_SEEDS, both_of, half_width, paired_t
-from tl_lab.training.seen_replayed import STORED
+from tl_lab.training.seen_replayed import MOST_APART, STORED
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -823,10 +823,12 @@ def gpu_choices_table() -> str:
     absent = [name for name, one in choices_tried.items() if any(why in str(one.get("plain")) for why in lacking)]
     untried = [name for name, one in choices_tried.items() if str(one.get("plain")).startswith("not tried")]
     others = [name for name, one in choices_tried.items() if one not in both and name not in (*absent, *untried)]
+    apart = [name for name, one in choices_tried.items() if one in both and one.get("apart", 0.0) > MOST_APART]
     rows = [
         ("data set or weights missing on that machine", absent),
         ("not reached within the benchmark's time", untried),
         ("others", others),
+        (f"replayed, with the weights of both runs more than {MOST_APART:.0%} apart".replace("%", " %"), apart),
     ]
     for group in dict.fromkeys(name.partition("=")[0] for name in seen):
         rows.append(

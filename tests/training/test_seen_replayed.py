@@ -1,5 +1,6 @@
 """``update.graph=auto`` replays what a stored result of ``benchmarks/gpu.py`` shows to hold, and nothing else."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,9 +9,10 @@ import pytest
 import torch
 
 from tl_lab.config import compose
+from tl_lab.run.build import build
 from tl_lab.run.plan import Plan
 from tl_lab.training.replay import describe, obstacle
-from tl_lab.training.seen_replayed import GROUPS, STORED, held, not_seen
+from tl_lab.training.seen_replayed import GROUPS, MIXED, STORED, held, not_seen
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "gpu.json"
 SEEN = ["strategy=ewc", "domain_adaptation=none", "backbone=mlp", "adapter=none", "optimizer=adam"]
@@ -44,6 +46,7 @@ def test_a_choice_holds_if_both_its_runs_completed_and_their_weights_agree() -> 
         "strategy=nan": {**GOOD, "apart": float("nan")},
     }
     assert held({"choices": tried}) == ["strategy=a", "strategy=b"]
+    assert held({"choices": {MIXED: GOOD, "trainer.precision=16-mixed": GOOD, "trainer=gpu": GOOD}}) == [MIXED]
 
 
 def test_choices_of_a_timed_step_hold_if_it_was_replayed_and_faster() -> None:
@@ -66,6 +69,36 @@ def test_the_reason_names_unverified_choices() -> None:
     )
     for group in GROUPS:
         assert f"{group}=other" in str(not_seen({**CHOSEN, group: "other"}, SEEN))
+
+
+@pytest.mark.parametrize(
+    ("precision", "needs"), [("32-true", False), ("bf16-mixed", True), ("bf16", True), ("16-mixed", False)]
+)
+def test_mixed_precision_needs_a_measurement_of_its_own(precision: str, needs: bool) -> None:
+    """Updates of the other mixed precision are never replayed, which is a reason of its own."""
+    chosen = {**CHOSEN, "trainer.precision": precision}
+    reason = f"not yet verified on a GPU with {MIXED} (update.graph=true replays anyway)"
+    assert not_seen(chosen, SEEN) == (reason if needs else None)
+    assert not_seen(chosen, [*SEEN, MIXED]) is None
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_built_strategy_knows_what_the_stored_results_say_of_its_precision(precision: str) -> None:
+    overrides = ["data=digits", "backbone=mlp", "domain_adaptation=none", f"trainer.precision={precision}"]
+    plan = Plan.of(compose(overrides))
+    names = {
+        "strategy": "from_scratch",
+        "adaptation": "none",
+        "backbone": "mlp",
+        "adapter": "none",
+        "optimizer": "adam",
+    }
+    named = {group: dataclasses.replace(getattr(plan, group), choice=name) for group, name in names.items()}
+    strategy = build(dataclasses.replace(plan, **named)).strategy
+    verified = precision == "32-true" or MIXED in json.loads(STORED.read_text())
+    assert strategy.not_seen == (
+        None if verified else f"not yet verified on a GPU with {MIXED} (update.graph=true replays anyway)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def _strategy(
     strategy.max_updates, strategy.base = plan.max_updates, base
     if not starts_trained(plan, backbone):
         strategy.without_weights()
-    strategy.not_seen = not_seen(plan.chosen)
+    strategy.not_seen = not_seen({**plan.chosen, "trainer.precision": str(plan.trainer.option("precision"))})
     if plan.channels_last:
         strategy.network.to(memory_format=torch.channels_last)
     if plan.update.get("compile"):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["GROUPS", "STORED", "held", "not_seen"]
+__all__ = ["GROUPS", "MIXED", "MOST_APART", "STORED", "held", "not_seen"]
 
 STORED = Path(__file__).with_name("seen_replayed.json")
 """File with the list of choices; ``benchmarks/gpu.py`` writes it together with ``docs/results/gpu.json``."""
@@ -18,8 +18,12 @@ STORED = Path(__file__).with_name("seen_replayed.json")
 GROUPS = ("strategy", "domain_adaptation", "backbone", "adapter", "optimizer")
 """Groups whose choices determine the code of an update."""
 
+MIXED = "trainer.precision=bf16-mixed"
+"""The mixed precision whose updates can be replayed; results of the default precision do not cover it."""
+
 _FEWEST_REPLAYS = 2
-_MOST_APART = 0.01  # share of the distance that training moves the weights; rounding is far below, a wrong update above
+MOST_APART = 0.01
+"""Largest distance of the weights of both runs that counts as rounding, as a share of how far training moves them."""
 
 
 def held(found: Mapping[str, Any]) -> list[str]:
@@ -32,14 +36,14 @@ def held(found: Mapping[str, Any]) -> list[str]:
             choices of each timed step, which count if all of its updates could be replayed and took less time.
 
     Returns:
-        The selected choices of :data:`GROUPS`, sorted.
+        The selected choices of :data:`GROUPS`, and :data:`MIXED` if it was, sorted.
     """
     seen = {name for name, ended in found.get("choices", {}).items() if _agrees(ended)}
     for step, names in found.get("step_choices", {}).items():
         replayed, plain = found.get(step, {}).get("frame_graph"), found.get(step, {}).get("frame")
         if replayed and plain and not replayed.get("not_replayed") and replayed["ms"] < plain["ms"]:
             seen.update(names)
-    return sorted(name for name in seen if name.partition("=")[0] in GROUPS)
+    return sorted(name for name in seen if name.partition("=")[0] in GROUPS or name == MIXED)
 
 
 def _agrees(ended: Mapping[str, Any]) -> bool:
@@ -47,7 +51,7 @@ def _agrees(ended: Mapping[str, Any]) -> bool:
     return (
         ended.get("plain") == ended.get("graph") == "completed"
         and ended.get("replays", 0) >= _FEWEST_REPLAYS
-        and ended.get("apart", math.inf) <= _MOST_APART
+        and ended.get("apart", math.inf) <= MOST_APART
     )
 
 
@@ -55,11 +59,13 @@ def not_seen(chosen: Mapping[str, str], seen: list[str] | None = None) -> str | 
     """Return the reason why ``update.graph=auto`` does not replay a run; None if it does.
 
     Args:
-        chosen: the choice of each group; groups outside of :data:`GROUPS` are ignored.
+        chosen: the choice of each group, and ``trainer.precision``; groups outside of :data:`GROUPS` are ignored.
         seen: choices that are known to work; None for the stored list.
     """
     known = _stored() if seen is None else seen
     names = [f"{group}={chosen[group]}" for group in GROUPS if group in chosen]
+    if chosen.get("trainer.precision") in ("bf16-mixed", "bf16"):  # two names of the same
+        names.append(MIXED)
     unknown = [name for name in names if name not in known]
     if not unknown:
         return None
