@@ -29,6 +29,7 @@ from tl_lab.strategies.continual.ewc import EWC
 from tl_lab.strategies.continual.lwf import LwF
 from tl_lab.strategies.continual.si import SI
 from tl_lab.strategies.from_scratch import FromScratch
+from tl_lab.training import replay
 from tl_lab.training.means import Means, as_scalar
 from tl_lab.training.replay import LiveUpdate, Recording, Replayer, _state_on_the_cpu
 from tl_lab.training.schedules import InverseDecay
@@ -50,7 +51,9 @@ class Replaying(pl.Callback):
         pl_module.takes_several = self.replays
         pl_module.graph = True  # batches are cut within updates
         if self.replays and pl_module.replayer is None and trainer.precision == "32-true":
-            pl_module.replayer = Replayer(pl_module, pl_module.optimizers().optimizer, records=False)
+            pl_module.said = []
+            optimizer = pl_module.optimizers().optimizer
+            pl_module.replayer = Replayer(pl_module, optimizer, records=False, say=pl_module.said.append)
 
 
 def both_ways(adaptation=None, data=BlobPair, strategy=FromScratch, epochs=3, precision="32-true", **options):
@@ -239,6 +242,37 @@ def test_a_method_that_reads_progress_itself_is_not_replayed():
     (weights, *_), (replayed, _, model, _) = found
     assert differing(weights, replayed) == set()
     assert model.replayer.reasons == ["update.progress is read as a number; use update.live(...) instead"]
+
+
+class _OfEachEpoch(FromScratch):
+    """Each epoch has a kind of updates of its own, and the kind of its last update is the only one replayed."""
+
+    def replay_key(self):
+        return self._updates_done // 3
+
+
+def test_kinds_that_rarely_recur_are_no_longer_recorded():
+    """As of texts whose batches all have other lengths; recording each of them would take longer than it saves."""
+    found = both_ways(strategy=_OfEachEpoch, epochs=20)
+    assert_equal(found)
+    model = found[1][2]
+    assert [kind[2] for kind in model.replayer._recordings] == [12, 13, 14, 15]
+    reason = "updates are of too many kinds, most of which recur fewer than 10 times"
+    assert model.replayer.reasons == [reason]
+    assert model.said == [f"update.graph: these updates are not replayed: {reason}"]
+
+
+def test_kinds_that_recur_are_recorded_however_many_there_are(monkeypatch):
+    """As of a stream of many tasks."""
+    monkeypatch.setattr(replay, "_WORTH", 1)
+    model = both_ways(strategy=_OfEachEpoch, epochs=20)[1][2]
+    assert [kind[2] for kind in model.replayer._recordings] == [16, 17, 18, 19]
+    assert (model.replayer.reasons, model.said) == ([], [])
+
+
+def test_a_reason_is_stated_once_for_all_kinds_of_updates():
+    model = both_ways(_ReadsProgress, strategy=_OfEachEpoch, epochs=6)[1][2]
+    assert len(model.replayer.reasons) == len(model.said) == 1
 
 
 def test_numbers_follow_training():

@@ -40,6 +40,8 @@ __all__ = ["LiveUpdate", "Recording", "Replayer", "acts_within_updates", "descri
 _NUMBERS = 256  # learning rates and other numbers that change between updates
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
 _KEPT = 4  # number of recordings that are kept; a run passes through its kinds of updates in order
+_WORTH = 10  # replays after which a recording has repaid its cost
+_RARE = 12  # forgotten kinds in succession with fewer replays, after which no further kind is recorded
 
 
 class LiveUpdate(Update):
@@ -101,6 +103,7 @@ class Recording:
     graph: torch.cuda.CUDAGraph | None = None
     sums: Tensor | None = None
     updates: int = 0  # included in the sums
+    replays: int = 0
     names: list[str] = field(default_factory=list)
     constants: Means = field(default_factory=Means)
     objections: list[str] = field(default_factory=list)
@@ -240,6 +243,8 @@ class Replayer:
         self._step, self._optimizer, self._records, self._say = step, optimizer, records, say
         self._recordings: dict[Any, Recording | str | None] = {}  # a text is the reason why there is no recording
         self._last: Recording | None = None
+        self._reasons: list[str] = []
+        self._rare = 0  # forgotten kinds since the last one that was worth its recording
         self._numbers = torch.zeros(_NUMBERS, device=step.device)
         self._modules = list(step.modules())
         self._parameters = list(step.parameters())
@@ -258,7 +263,7 @@ class Replayer:
     @property
     def reasons(self) -> list[str]:
         """The distinct reasons why some updates are not replayed."""
-        return list(dict.fromkeys(one for one in self._recordings.values() if isinstance(one, str)))
+        return list(self._reasons)
 
     def update(
         self,
@@ -288,9 +293,8 @@ class Replayer:
         self._last = None
         kind = (_shape(batch), phases, *self._modes())
         if kind not in self._recordings:
-            while len(self._recordings) >= _KEPT:
-                self._forget(next(iter(self._recordings)))
-            self._recordings[kind] = None
+            if self._rare < _RARE:
+                self._admit(kind)
             return False
         recording = self._recordings[kind]
         if isinstance(recording, str):
@@ -309,10 +313,27 @@ class Replayer:
             if isinstance(recording, Recording):
                 recording.read_into(means)
 
+    def _admit(self, kind: Any) -> None:
+        """Make room for another kind of updates; after too many rare ones, keep the present ones instead."""
+        while len(self._recordings) >= _KEPT:
+            self._forget(next(iter(self._recordings)))
+        self._recordings[kind] = None
+        if self._rare == _RARE:
+            self._object(f"updates are of too many kinds, most of which recur fewer than {_WORTH} times")
+
     def _forget(self, kind: Any) -> None:
         recording = self._recordings.pop(kind)
+        replays = 0
         if isinstance(recording, Recording):
             recording.read_into(self._step.means)
+            replays = recording.replays
+        self._rare = 0 if replays >= _WORTH else self._rare + 1
+
+    def _object(self, reason: str) -> None:
+        """State once why updates are not replayed."""
+        if reason not in self._reasons:
+            self._reasons.append(reason)
+            self._say(f"update.graph: these updates are not replayed: {reason}")
 
     def _modes(self) -> tuple[Any, ...]:
         learning = tuple(parameter.requires_grad for parameter in self._parameters)
@@ -339,7 +360,7 @@ class Replayer:
         elif recording.objections:
             recording.read_into(self._step.means)
             self._recordings[kind] = recording.objections[0]
-            self._say(f"update.graph: these updates are not replayed: {recording.objections[0]}")
+            self._object(recording.objections[0])
         else:
             self._recordings[kind] = recording
 
@@ -352,6 +373,7 @@ class Replayer:
                 recording.graph = self._record(recording, now)
             recording.graph.replay()
         recording.updates += 1
+        recording.replays += 1
 
     def _run(self, recording: Recording, now: Update) -> list[str]:
         recording.begin()
