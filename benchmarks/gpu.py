@@ -43,7 +43,9 @@ STEP_CHOICES = {
     "steps/prototypical 60-way": ["strategy=prototypical", "backbone=conv4", *_USUAL],
 }
 """Choices of each timed step."""
-_AFTER_CHOICES_S = 75.0  # for the time outside training, and sweeps
+SECONDS = 290.0
+"""Time for everything, unless another one is given."""
+_AFTER_CHOICES_S = 120.0  # for choices that are running, the time outside training, and sweeps
 
 
 def parts_of(
@@ -78,7 +80,7 @@ def main() -> None:
     options.add_argument(
         "--workers", type=int, default=min(8, os.cpu_count() or 1), help="runs at once, of the choices"
     )
-    options.add_argument("--seconds", type=float, default=290.0, help="time for everything")
+    options.add_argument("--seconds", type=float, default=SECONDS, help="time for everything")
     options.add_argument("--output", type=Path, default=RESULTS)
     options.add_argument("--rehearse", action="store_true", help="go through it on the CPU, in small, storing nothing")
     given = options.parse_args()

@@ -1,5 +1,6 @@
 """The benchmark of GPUs: it tries every choice, or names it as left out, and keeps what it does not reach."""
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,3 +93,28 @@ def test_kernels_are_summed_by_kind(runs) -> None:
     ]
     kinds = {"fused optimizer": 3.0, "lists of tensors": 1.0, "others": 0.5, "products and convolutions": 5.0}
     assert gpu_steps.kernels(averages, 10) == {"busy_us": 9.5, "launches": 4.5, "kinds_us": kinds}
+
+
+def test_without_a_gpu_it_says_so_and_stores_nothing(runs, tmp_path: Path, monkeypatch, capsys) -> None:
+    import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu, "parts_of", lambda *given: pytest.fail("something is measured"))
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--output", str(tmp_path / "gpu.json")])
+    gpu.main()
+    assert capsys.readouterr().out == "There is no GPU here: nothing is measured.\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_everything_ends_within_five_minutes(runs) -> None:
+    """By the stored times: the choices stop early enough for those that still run, and for what comes after them."""
+    import gpu
+
+    stored = json.loads(gpu.RESULTS.read_text())
+    seconds = {name: time for name, time in stored["seconds"].items() if name != "choices"}
+    steps = sum(time for name, time in seconds.items() if name.startswith("steps/"))
+    longest = max(one.get("seconds", 0.0) for one in stored["choices"].values())
+    after = longest + sum(seconds.values()) - steps
+    assert after < gpu._AFTER_CHOICES_S
+    assert steps < gpu.SECONDS - gpu._AFTER_CHOICES_S, "no choice would be tried"
+    assert gpu.SECONDS - gpu._AFTER_CHOICES_S + after < 300
