@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -74,7 +75,7 @@ def test_the_rates_of_all_groups_are_scaled_alike_and_the_loss_is_noted_for_each
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("found") / "run"
-    run_in(folder, *_SMALL, "update.lr_find=true")
+    run_in(folder, *_SMALL, "update.lr_find=true", "figures=true")
     return folder
 
 
@@ -97,12 +98,58 @@ def test_a_run_that_finds_its_rate_equals_one_that_is_given_it(found: Path, tmp_
     assert str(states[0]["optimizer_states"]) == str(states[1]["optimizer_states"])
 
 
+_TINY = ["trainer.max_epochs=2", "logger=none", "figures=false", "health=false", "threads=1"]
+_OTHERS = {
+    "pair": [
+        "data.source_count=200", "data.source_test_count=50", "data.target_test_count=1600", "data.batch_size=8",
+        "data.batches_per_epoch=30", "domain_adaptation=dann", "augmentation=characters", "strategy.head.dropout=0.2",
+        "update.accumulate_batches=2", "callbacks=ema",
+    ],
+    "memory of a stream": [
+        "data=permuted_digits", "data.num_tasks=2", "data.batch_size=32", "strategy=der_plus_plus", "backbone=mlp",
+    ],
+    "episodes": [
+        "data=glyph_episodes", "data.train.way=3", "data.test_episodes=4", "data.val_episodes=4", "strategy=matching",
+        "data.episodes_per_epoch=40",
+    ],
+    "kept features": ["data=digits", "strategy=feature_extraction", "backbone=mlp", "data.batch_size=32"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", _OTHERS)
+def test_nothing_is_left_of_a_range_test(kind: str, tmp_path: Path) -> None:
+    """Means of batch-norm, memories, kept features, and the order of batches and of random changes."""
+    found = run_in(tmp_path / "found", *_TINY, *_OTHERS[kind], "update.lr_find=true")
+    rate = found["lr_find"]["rate"]
+    given = run_in(tmp_path / "given", *_TINY, *_OTHERS[kind], f"optimizer.lr={rate}")
+    assert found["metrics"] == given["metrics"]
+    states = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("found", "given")
+    ]
+    for state in states:  # paths are in the states of the callbacks that save
+        state["callbacks"] = {name: one for name, one in state["callbacks"].items() if "Checkpoint" not in name}
+    assert _equal(*states)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two checkpoints are equal to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
 def test_the_curve_is_kept_and_the_rate_stated(found: Path) -> None:
     results = json.loads((found / "results.json").read_text())
     curve = pd.read_csv(found / "lr_find.csv")
     assert list(curve) == ["rate", "loss", "smoothed"]
     assert choose_rate(list(curve.rate), list(curve.loss)) == results["lr_find"]["rate"]
     assert results["lr_find"]["updates"] == len(curve)
+    assert (found / "figures" / "lr_find.png").stat().st_size > 5000
     assert results["protocol"]["learning rate"].startswith(f"{results['lr_find']['rate']:g}, chosen by a range test")
 
 
