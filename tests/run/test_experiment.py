@@ -271,13 +271,18 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
         ("strategy.layers.trainable=5", "2 layer groups"),
         ("strategy.layers.trainable=[conv3]", "conv2"),
         ("callbacks.checkpoint.monitor=test/target/acc", "validation metric only"),
-        ("trainer=gpu", "trainer=gpu needs a GPU, and PyTorch finds none"),
+        ("trainer=gpu", "trainer=gpu needs a GPU, and PyTorch finds none: use trainer=cpu"),
+        ("trainer=ddp", "trainer=ddp needs a GPU, and PyTorch finds none: use trainer=cpu"),
+        ("trainer=fsdp", "trainer=fsdp needs a GPU, and PyTorch finds none: use trainer=cpu"),
         ("callbacks.checkpoint.monitor=val/source/ac", "val/source/acc"),
         ("callbacks.early_stopping.monitor=no/such", "validation metric only"),
         ("trainer.num_nodes=2", "trainer.num_nodes=2 would wait for machines that nothing starts"),
         ("trainer.limit_train_batches=0", "nothing was trained"),
         ("+trainer.max_steps=5", "max_steps is not supported"),
         ("trainer.precision=16-mixed", "needs a GPU"),
+        ("trainer.sync_batchnorm=true", "nothing to synchronise, because there is one process: leave it out"),
+        ("update.graph=true", "needs CUDA graphs: set trainer=gpu, or leave update.graph at auto"),
+        ("precision_of_matmul=low", "highest"),
         ("trainer.log_every_n_steps=0", "at least 1"),
         ("data.batches_per_epoch=0", "at least 1"),
         ("optimizer.lr=-1", "at least 0"),
@@ -291,7 +296,7 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
     ],
 )
 def test_mistakes_end_in_one_sentence(override, message, capsys, tmp_path):
-    if override == "trainer=gpu" and torch.cuda.is_available():
+    if override in ("trainer=gpu", "trainer=ddp", "trainer=fsdp") and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert message in refused(capsys, tmp_path / "run", override)
 
@@ -521,3 +526,15 @@ def test_the_number_of_threads_is_the_configurations_own(monkeypatch):
     finally:
         torch.set_num_threads(before)
         os.environ.pop("OMP_NUM_THREADS", None)
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_the_precision_of_products_is_the_configurations_own(precision, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    try:
+        prepare_machine(Plan.of(compose(["data=digits", f"precision_of_matmul={precision}"])))
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.set_num_threads(threads)
