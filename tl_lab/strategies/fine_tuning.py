@@ -13,6 +13,7 @@ from tl_lab.options import NonNegative, Positive
 from tl_lab.problems import ALL, OF_PLACES
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.linear_probe import probe_of
+from tl_lab.training.sharding import load_weights
 
 __all__ = ["FineTuning"]
 
@@ -131,8 +132,7 @@ class FineTuning(Strategy):
             self.probes,
             balanced=self.criterion.balanced,
         )
-        (head,) = self.network.head.children()
+        ((name, head),) = self.network.head.named_children()
         assert isinstance(head, nn.Linear)
         with torch.no_grad():
-            head.weight.copy_(weights)
-            head.bias.copy_(offsets)
+            load_weights(self.network.head, {f"{name}.weight": weights, f"{name}.bias": offsets})

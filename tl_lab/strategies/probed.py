@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tl_lab.errors import UserError
 from tl_lab.strategies.base import Strategy
+from tl_lab.training.sharding import load_weights
 
 __all__ = ["Probed"]
 
@@ -52,9 +53,8 @@ class Probed(Strategy):
             return
         data = self.data
         weights, offsets = self.fit_head(self.reader(data).backbone_features(data.primary), data.training_labels)
-        (head,) = self.network.head.children()
+        ((name, head),) = self.network.head.named_children()
         assert isinstance(head, nn.Linear)
         with torch.no_grad():
-            head.weight.copy_(weights)
-            head.bias.copy_(offsets)
+            load_weights(self.network.head, {f"{name}.weight": weights, f"{name}.bias": offsets})
         self._fitted_at = self.updates_done
