@@ -22,6 +22,9 @@ class Adapter:
     changes_backbone: ClassVar[bool] = True
     """Whether the adapter changes which parameters are trained; false only for ``adapter=none``."""
 
+    shardable: ClassVar[bool] = True
+    """Whether every process may store a part of each parameter."""
+
     needs_source: ClassVar[bool] = False
     """Whether the base weights must be loadable again, because checkpoints cannot contain them."""
 

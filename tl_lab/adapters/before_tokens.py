@@ -29,6 +29,7 @@ class BeforeTokens(Adapter):
         tokens: number of vectors, at least 1.
     """
 
+    shardable = False
     impossible: ClassVar[frozenset[str]] = frozenset()
     """Families of models that do not support it."""
 

@@ -157,6 +157,8 @@ class DomainAdaptation(nn.Module):
     """Whether inputs are changed in every batch, so that features cannot be computed once."""
     couples_samples: ClassVar[bool] = False
     """Whether the loss compares a batch's samples with each other, so that it depends on the number of processes."""
+    shardable: ClassVar[bool] = True
+    """Whether every process may store a part of each parameter."""
     target_encoder: ClassVar[bool] = False
     """Whether the target has a separate backbone and bottleneck."""
     oracle: ClassVar[bool] = False

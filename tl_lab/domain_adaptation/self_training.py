@@ -71,6 +71,7 @@ class SelfTraining(DomainAdaptation):
 
     needs_target_logits = True
     changes_inputs = True
+    shardable = False
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ _OUT_OF_MEMORY = (
 )
 _ONE_SAMPLE = "Expected more than 1 value per channel when training"
 _OTHER_NETWORK = "Error(s) in loading state_dict"
+_SHARDED = "got mixed torch.Tensor and DTensor"
 _TOO_SMALL = ("Kernel size can't be greater than actual input size", "Output size is too small")
 
 
@@ -47,6 +48,10 @@ def explained(error: BaseException) -> UserError | None:
         return UserError(
             "the checkpoint does not match the networks of the configuration: one of them was changed; "
             "restore it, or start a new run"
+        )
+    if isinstance(error, RuntimeError) and _SHARDED in text:
+        return UserError(
+            "an option of this run computes with whole parameters, which trainer=fsdp shards: use trainer=ddp"
         )
     if isinstance(error, RuntimeError) and any(sign in text for sign in _TOO_SMALL):
         return UserError(

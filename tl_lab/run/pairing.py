@@ -212,8 +212,21 @@ def check_protocol(plan: Plan) -> None:
         raise UserError(f"trainer.precision={trainer('precision')} needs a GPU: use bf16-mixed or 32-true on the CPU")
     if plan.update.get("graph") is True and trainer("accelerator") == "cpu":
         raise UserError("update.graph=true needs CUDA graphs: set trainer=gpu, or leave update.graph at auto")
-    if "shard" in str(trainer("strategy")).lower() and plan.update["gradient_clip_norm"] is not None:
+    if "shard" in str(trainer("strategy")).lower():
+        _check_sharding(plan)
+
+
+def _check_sharding(plan: Plan) -> None:
+    """Refuse what needs whole parameters or gradients, if every process stores only a part of each."""
+    if plan.update["gradient_clip_norm"] is not None:
         raise UserError("trainer=fsdp cannot clip the norm of the whole gradient: set update.gradient_clip_norm=null")
+    parts = {"strategy": plan.strategy, "domain_adaptation": plan.adaptation, "adapter": plan.adapter}
+    whole = [f"{group}={recipe.choice}" for group, recipe in parts.items() if not recipe.kind.shardable]
+    whole += [f"callbacks.{name}" for name, one in plan.callbacks.items() if not getattr(one.kind, "shardable", True)]
+    if plan.strategy.option("task_ends_with") == "best":
+        whole.append("strategy.task_ends_with=best")
+    if whole:
+        raise UserError(f"{whole[0]} computes with whole parameters, which trainer=fsdp shards: use trainer=ddp")
 
 
 def _check_limits(plan: Plan) -> None:

@@ -24,7 +24,7 @@ from tl_lab.training.fused import portable_groups
 from tl_lab.training.means import Means
 from tl_lab.training.measuring import Measuring
 from tl_lab.training.schedules import Schedule
-from tl_lab.training.sharding import FullySharded, is_sharded, local, shard
+from tl_lab.training.sharding import FullySharded, is_sharded, local, shard, whole_parameters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,6 +88,9 @@ class Strategy(Measuring):
     """Whether the backbone may start from pretrained weights; otherwise they are ignored, with a message."""
     takes_adapter: ClassVar[bool] = True
     """Whether an adapter may restrict which parameters of the backbone are trained."""
+    shardable: ClassVar[bool] = True
+    """Whether every process may store a part of each parameter; false if the strategy computes with whole parameters
+    outside of the network's forward pass."""
     base: Base | None
     """Base weights of the adapter if they can be loaded again; checkpoints then leave them out."""
 
@@ -175,9 +178,18 @@ class Strategy(Measuring):
             self.meters[name] = self.problem.meter(self.num_outputs)
 
     def configure_model(self) -> None:
-        """Shard the parameters if the trainer requires it."""
-        if isinstance(self.trainer.strategy, FullySharded):
-            shard(self, self.trainer.strategy.device_mesh["data_parallel"])
+        """Shard the parameters if the trainer requires it.
+
+        Raises:
+            UserError: processes would train some parameters apart from each other.
+        """
+        if not isinstance(self.trainer.strategy, FullySharded):
+            return
+        shard(self, self.trainer.strategy.device_mesh["data_parallel"])
+        if self.trainer.world_size > 1 and (apart := whole_parameters(self)):
+            raise UserError(
+                f"trainer=fsdp does not shard {apart[0]}, so that each process would train its own: use trainer=ddp"
+            )
 
     def on_fit_start(self) -> None:
         """Prepare the strategy and, before the first update, the adaptation."""

@@ -65,6 +65,7 @@ class ZeroShot(Strategy):
     problems = frozenset({SingleLabel.name, Transcript.name})
     trains = False
     takes_adapter = False
+    shardable = False
     wants_weights = True
 
     @classmethod

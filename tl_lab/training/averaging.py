@@ -41,6 +41,8 @@ class AveragedWeights(Callback):
         https://arxiv.org/abs/1803.05407
     """
 
+    shardable = False
+
     def __init__(self, rule: Rule = "ema", decay: Share = 0.99, first_epoch: Natural = 0) -> None:
         if rule not in (valid := get_args(Rule)):
             raise UserError(f"callbacks.average.rule={rule} is unknown; {nearest(str(rule), valid)}")

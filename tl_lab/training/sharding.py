@@ -11,7 +11,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from tl_lab.training.parameters import LearningParts
 
-__all__ = ["FullySharded", "is_sharded", "load_weights", "local", "shard", "unshard"]
+__all__ = ["FullySharded", "is_sharded", "load_weights", "local", "shard", "unshard", "whole_parameters"]
 
 
 class FullySharded(ModelParallelStrategy):
@@ -82,6 +82,11 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
         set_model_state_dict(module, dict(weights), options=StateDictOptions(full_state_dict=True))
     else:
         module.load_state_dict(weights)
+
+
+def whole_parameters(module: nn.Module) -> list[str]:
+    """Name the trained parameters that are not sharded, whose gradients are not averaged over processes."""
+    return [name for name, one in module.named_parameters() if one.requires_grad and not _is_spread(one)]
 
 
 def local(tensor: Tensor) -> Tensor:

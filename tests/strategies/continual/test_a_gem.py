@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 from laboratory import BlobStream, fit, make
-from pytorch_lightning.strategies import FSDPStrategy
 from torch.nn import functional as F
 
 from tl_lab.data.samples import Samples
 from tl_lab.domain_adaptation.mcd import MCD
-from tl_lab.errors import UserError
 from tl_lab.model.layer_policy import LayerPolicy
 from tl_lab.strategies.continual.a_gem import AGem
 
@@ -161,11 +159,3 @@ def test_references_are_averaged_over_processes():
     averaged = model._averaged(ours, like)
     assert averaged[3] is None
     assert [part.tolist() for part in averaged[:3]] == [[[0.5, 0.5], [0.5, 0.5]], [1, 2, 3], 6]
-
-
-def test_sharded_gradients_are_refused():
-    data, model = make(AGem, BlobStream(evaluate="last"))
-    sharding = FSDPStrategy.__new__(FSDPStrategy)
-    model._trainer = SimpleNamespace(world_size=1, strategy=sharding)
-    with pytest.raises(UserError, match="trainer=fsdp shards: use trainer=ddp"):
-        model.prepare(data)

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tl_lab.data.base import DataModule
-from tl_lab.errors import UserError
 from tl_lab.functional import project_gradient
 from tl_lab.problems import ALL
 from tl_lab.strategies.continual.memory import MemoryStrategy
-from tl_lab.training.sharding import is_sharded
 
 __all__ = ["AGem"]
 
@@ -32,12 +29,7 @@ class AGem(MemoryStrategy):
 
     problems = ALL
     policies = ("class_balanced", "reservoir")
-
-    def prepare(self, data: DataModule) -> None:
-        """Refuse trainers that shard gradients."""
-        super().prepare(data)
-        if is_sharded(self.trainer.strategy):
-            raise UserError("strategy=a_gem needs whole gradients, which trainer=fsdp shards: use trainer=ddp")
+    shardable = False
 
     def on_gradients(self) -> None:
         """Project the gradient."""

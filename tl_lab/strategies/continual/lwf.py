@@ -52,6 +52,7 @@ class LwF(ContinualStrategy):
     """
 
     problems = frozenset({"single_label"})
+    shardable = False
 
     def __init__(
         self,

@@ -110,6 +110,7 @@ class QuadraticStrategy(ContinualStrategy):
         options: keyword arguments of :class:`~tl_lab.strategies.continual.base.ContinualStrategy`.
     """
 
+    shardable = False
     term: ClassVar[str]
     """Name of the penalty in the log."""
     useful: ClassVar[str] = "values in the literature range from 1e2 to 1e10, depending on the scenario"

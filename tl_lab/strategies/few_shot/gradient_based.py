@@ -44,6 +44,7 @@ class GradientBased(FewShotStrategy):
     fixed_way = True
     has_head = True
     learns_at_test = True
+    shardable = False
     adapted_parts: ClassVar[tuple[str, ...]] = _PARTS
     """Parts of the network whose weights are adapted; a row at its end."""
 

@@ -72,6 +72,7 @@ class Prompting(Strategy):
     problems = frozenset({"single_label"})
     trains = False
     takes_adapter = False
+    shardable = False
     wants_weights = True
 
     @classmethod
