@@ -1,5 +1,6 @@
 """Data read during training: the same batches as from memory, for any number of workers, and the waiting time."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -226,6 +227,16 @@ def test_the_share_is_reported_with_what_to_do() -> None:
     assert waiting.report(2, 2).endswith("61 % of its time; there are already as many workers as cores (2)")
     waiting.seconds = 3.0
     assert waiting.report(2, 16) == "data-bound: training waited for data 3 % of its time"
+
+
+def test_the_share_is_reported_on_systems_that_do_not_tell_the_cores_of_a_process(images, monkeypatch) -> None:
+    """As macOS."""
+    data = _loaded(ImageFolder(root=str(images), lazy=True, batch_size=4, **_SPLIT), ImageSpec((8, 8), 3))
+    data.waiting.seconds, data.waiting.of_seconds = 61.0, 100.0
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    found = data_wait(data)["data_wait"]
+    assert (found["share"], found["said"].partition("; ")[2]) == (0.61, "try data.workers=2")
 
 
 def test_strings_in_one_piece_of_memory_read_like_a_list() -> None:

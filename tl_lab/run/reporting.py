@@ -133,8 +133,13 @@ def data_wait(data: DataModule) -> dict[str, Any]:
     waiting = data.waiting
     if waiting.share is None or not data.read_as_needed:
         return {}
-    text = waiting.report(data.workers, len(os.sched_getaffinity(0)))
+    text = waiting.report(data.workers, _cores())
     return {"data_wait": {"share": waiting.share, "seconds": waiting.seconds, "workers": data.workers, "said": text}}
+
+
+def _cores() -> int:
+    """Return the number of cores available to this process; all of the machine where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def report(plan: Plan, folder: Path, record: Record, waiting: Waiting | None = None) -> None:
