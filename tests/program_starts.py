@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -67,6 +68,7 @@ class Start:
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
+            multiprocessing.util._run_after_forkers()  # as in a process of multiprocessing: workers pass files to it
             if dies_at is not None:
                 _die_at(dies_at)
             if prepare is not None:
