@@ -1185,6 +1185,8 @@ def mapped_labels_table() -> str:
 def _gain(metric: str, scores: pd.DataFrame, way: str) -> str:
     """Describe the difference from training from scratch with the same labels over seeds, and its verdict."""
     found = paired_t((scores[way] - scores["from_scratch"]).dropna().to_numpy())
+    if not found.n:
+        return "not run"
     low, high = found.mean - found.half, found.mean + found.half
     word = "better" if low > 0 else "worse" if high < 0 else "undecided"
     return f"{format_difference(metric, found.mean, found.half, found.both)}, {word}"
