@@ -286,3 +286,6 @@ def test_predictions_of_different_inputs_are_different_files(tmp_path):
     ]  # fmt: skip
     assert predictions_path(run, [tmp_path / "table.csv"]).name == "table.csv"
     assert [predictions_path(run, [tmp_path / place]) for place in places] == paths
+    queries = [tmp_path / "site.a"]
+    by_support = [predictions_path(run, queries, support).name for support in ("cats", "dogs", "cats")]
+    assert by_support == ["site.a_by_support.csv", "site.a_by_support-2.csv", "site.a_by_support.csv"]

@@ -3,7 +3,7 @@
 import pytest
 
 from tl_lab.problems import MultiLabel, Regression, SingleLabel
-from tl_lab.watching.doubts import at_chance, exploded
+from tl_lab.watching.doubts import at_chance, exploded, too_short
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,9 @@ def test_other_problems_and_unrequested_sets() -> None:
         kind: at_chance(metrics, {"test": 100}, kind(["a", "b", "c"])) for kind in (Regression, MultiLabel, SingleLabel)
     }
     assert [[text.split(" on ")[0] for text in one] for one in found.values()] == [["R²"], ["the AUROC"], []]
+
+
+def test_a_short_run_at_chance_level_is_advised_to_train_longer() -> None:
+    assert too_short(15) == "the run made only 15 updates: raise trainer.max_epochs, or set trainer.max_updates"
+    assert too_short(1).startswith("the run made only 1 update:")
+    assert too_short(100) == ""

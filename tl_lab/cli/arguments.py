@@ -116,6 +116,9 @@ def split(given: Sequence[str]) -> tuple[Flags, list[str]]:
             continue
         name, equals, value = text.partition("=")
         if name not in _SWITCHES | _WITH_VALUE:
+            if (group := name.lstrip("-")) in choices():
+                choice = value if equals else rest[0] if rest and not rest[0].startswith("-") else "<choice>"
+                raise UserError(f"there is no option {name!r}; write {group}={choice}")
             raise UserError(f"there is no option {name!r}; {nearest(name, _SWITCHES | _WITH_VALUE)}")
         if equals:
             flags.append((name, value))
@@ -221,9 +224,13 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
         for override in parsed:
             if override.is_sweep_override():
                 key, _, value = str(override.input_line).partition("=")
+                others = [texts[0] for one in parsed if one is not override and (texts := _values(one, groups))]
+                with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+                    usual = OmegaConf.select(_compose(others, groups), key, throw_on_missing=False)
+                listed = usual is None or OmegaConf.is_list(usual)
+                as_list = f", or write '{key}=[{value}]' for a list" if listed else ""
                 raise UserError(
-                    f"{override.input_line!r} has several values; add -m to run them one after another, "
-                    f"or write '{key}=[{value}]' for a list"
+                    f"{override.input_line!r} has several values; add -m to run them one after another{as_list}"
                 )
     _check_removals(parsed)
     _check_hydra(parsed)

@@ -23,7 +23,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="images, recordings, texts, recognised pages or folders of these, or a table of rows, texts, questions or "
         "files",
     )
-    parser.add_argument("--output", type=Path, help="the CSV file; default: <run>/predictions/<name of the input>.csv")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the CSV file, replaced if it exists; default: <run>/predictions/<name of the input>.csv, with --support "
+        "<name of the input>_by_support.csv",
+    )
     parser.add_argument("--arrays", action="store_true", help="write logits and features to an additional .npz file")
     parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="checkpoint to use; default: the tested one")

@@ -52,7 +52,7 @@ from tl_lab.training.measuring import validation_metrics
 from tl_lab.training.screening import screening_rows
 from tl_lab.training.sharding import load_weights, unshard
 from tl_lab.warned import print_warnings_in_one_line
-from tl_lab.watching.doubts import at_chance, exploded
+from tl_lab.watching.doubts import at_chance, exploded, too_short
 from tl_lab.watching.health import reading
 from tl_lab.watching.health_check import HealthCheck
 from tl_lab.watching.validators.base import Validator
@@ -368,7 +368,7 @@ def _finish(
         metrics |= health.metrics()
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
-    doubts = [exploded(read_rows(folder / "metrics.csv")), *_at_chance(parts.data, metrics)]
+    doubts = [exploded(read_rows(folder / "metrics.csv")), *_at_chance(parts, metrics)]
     value = objective[1] * metrics.get(objective[0], math.nan)
     findings = screening_rows(parts.strategy, parts.data) if parts.data.screens else []
     if findings:
@@ -403,12 +403,14 @@ def _facts_of_callbacks(trainer: pl.Trainer) -> dict[str, Any]:
     return found
 
 
-def _at_chance(data: DataModule, metrics: Mapping[str, float]) -> list[str]:
+def _at_chance(parts: Parts, metrics: Mapping[str, float]) -> list[str]:
     """Warn of test scores at chance level; tasks and episodes have chance levels of their own."""
+    data = parts.data
     if not data.every_class:
         return []
     sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
-    return at_chance(metrics, sizes, data.problem)
+    found = at_chance(metrics, sizes, data.problem)
+    return [*found, too_short(parts.strategy.updates_done)] if found and parts.strategy.trains else found
 
 
 def _draws(plan: Plan) -> bool:

@@ -515,8 +515,9 @@ def predict_to_csv(
         run: the run's folder.
         inputs: an image, a folder of images (searched recursively), a CSV file (see :meth:`TrainedModel.predict`), or a
             list of images and folders.
-        output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv`` (see
-            :func:`~tl_lab.results.folder.predictions.predictions_path`).
+        output: the CSV file to write; None for ``<run>/predictions/<name of inputs>.csv``, with
+            ``support`` ``<name of inputs>_by_support.csv`` (see
+            :func:`~tl_lab.results.folder.predictions.predictions_path`). An earlier file is replaced.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         skip_unreadable: skip unreadable images with a warning that names them, instead of stopping.
         task: see :func:`load`.
@@ -542,7 +543,7 @@ def predict_to_csv(
         loaded = load(run, checkpoint, task, allow, device=device)
         supported = loaded.with_support(support, skip_unreadable=skip_unreadable)
         answers = supported.predict_batches(given, skip_unreadable=skip_unreadable, reject_below=reject_below)
-        return _write_answers(Path(output) if output else predictions_path(run, given), answers)
+        return _write_answers(Path(output) if output else predictions_path(run, given, support), answers)
     model = load_classifier(run, checkpoint, task, allow, device=device)
     path = Path(output) if output else predictions_path(run, given)
     kept: list[Predictions] = []

@@ -302,8 +302,8 @@ def check_modality(plan: Plan) -> None:
     modality, accepted = plan.data.kind.modality_for(plan.data.node), plan.backbone.kind.modalities
     if modality not in accepted:
         raise UserError(
-            f"backbone={plan.backbone.choice} takes {' or '.join(sorted(accepted))} inputs, and those of "
-            f"data={plan.data.choice} are {modality}; valid: "
+            f"backbone={plan.backbone.choice} takes {' or '.join(sorted(accepted))} inputs, but "
+            f"data={plan.data.choice} has {modality} inputs; valid: "
             f"{fitting('backbone', lambda other: modality in other.modalities) or 'no backbone'}"
         )
 

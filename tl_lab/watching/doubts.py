@@ -4,11 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tl_lab.texts import counted
+
 if TYPE_CHECKING:
     from tl_lab.problems import Problem
 
-__all__ = ["at_chance", "exploded"]
+__all__ = ["at_chance", "exploded", "too_short"]
 
+_FEW = 100  # updates; a run with fewer that has learned nothing was probably too short
 _LOSS = 1e4  # training has diverged above this multiple of the first loss (or of 1 if the first loss is smaller)
 
 
@@ -50,3 +53,14 @@ def at_chance(metrics: Mapping[str, float], sizes: Mapping[str, int], problem: "
         where = "the test set" if tested == "test" else f"the test set of {tested.removeprefix('test/')}"
         warnings.append(problem.at_chance(scores, where, samples))
     return [warning for warning in warnings if warning]
+
+
+def too_short(updates: int) -> str:
+    """Suggest more updates for a run whose scores are at chance level; empty after 100 updates or more.
+
+    Args:
+        updates: number of updates of the run.
+    """
+    if updates >= _FEW:
+        return ""
+    return f"the run made only {counted(updates, 'update')}: raise trainer.max_epochs, or set trainer.max_updates"

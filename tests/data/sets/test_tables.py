@@ -188,7 +188,7 @@ def test_cells_stand_below_the_names_of_the_header(text: str, names: list[str], 
         (",a,label\n0,1,x\n1,2,y\n", r"column 1 has no name: name it, or leave it out \(the index of pandas"),
         ("a,a,label\n0,1,x\n1,2,y\n", r"several columns called a: rename them"),
         ("label,a,label\nx,1,x\ny,2,y\n", r"2 columns called 'label': rename them"),
-        ("", r"cannot be read as a table \(No columns to parse from file\)"),
+        ("", r"cannot be read as a table \(it is empty\)"),
     ],
 )
 def test_tables_whose_columns_are_not_known_are_refused(text: str, message: str, tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def find_folder(path: str | Path | None, argument: str, plural: str = "images") 
     for place in places:
         if place.is_dir():
             return place
-    raise UserError(f"{argument}={path} is not a folder: looked for {' and '.join(map(str, places))}")
+    elsewhere = "" if places == [Path(path)] else f": looked for {' and '.join(map(str, places))}"
+    raise UserError(f"{argument}={path} is not a folder{elsewhere}")
 
 
 def given_parts(folder: Path, split: str) -> dict[str, Path]:

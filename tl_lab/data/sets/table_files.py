@@ -94,6 +94,8 @@ def parsing(path: Path, encoding: str, option: str | None = "data.encoding") -> 
         message = _NO_PARQUET.sub("", str(error).splitlines()[0])
         if path.suffix.lower() == ".jsonl":
             message = _damaged_line(path, encoding) or message
+        if isinstance(error, pd.errors.EmptyDataError):
+            message = "it is empty"
         if found := _RAGGED.search(message):
             message = f"line {found[2]} has {found[3]} cells, but the header has {found[1]}"
         raise UserError(f"{path} cannot be read as a table ({message})") from error

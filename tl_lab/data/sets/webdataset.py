@@ -106,7 +106,8 @@ class WebDataset(DataModule):
         places = places_of(self.root)
         folder = next((place for place in places if place.is_dir()), None)
         if folder is None:
-            raise UserError(f"data.root={self.root} is not a folder: looked for {' and '.join(map(str, places))}")
+            elsewhere = "" if places == [Path(self.root)] else f": looked for {' and '.join(map(str, places))}"
+            raise UserError(f"data.root={self.root} is not a folder{elsewhere}")
         return folder
 
     def _names(self, labels: list[str]) -> list[str]:
