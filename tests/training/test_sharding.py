@@ -12,6 +12,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from composing import run_in
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
 from laboratory import BlobPair, differing, make, state
 from program_starts import Start, two_processes
@@ -171,7 +172,8 @@ def test_most_choices_may_be_sharded():
         (["strategy=naive", "strategy.task_ends_with=best"], r"strategy\.task_ends_with=best"),
     ],
 )
-def test_what_needs_whole_parameters_is_refused(overrides: list[str], what: str) -> None:
+def test_what_needs_whole_parameters_is_refused(overrides, what, monkeypatch) -> None:
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # of an earlier run, whose choices would be named
     message = rf"^{what} computes with whole parameters, which trainer=fsdp shards: use trainer=ddp$"
     with pytest.raises(UserError, match=message):
         check_protocol(Plan.of(compose([*overrides, "trainer=fsdp"])))
