@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.laboratory import BlobPair, Blobs, BlobStream
+from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.data.sets.text_table import TextTable
@@ -76,10 +77,23 @@ def test_classes_without_a_training_sample_are_warned_of(monkeypatch) -> None:
         warnings.simplefilter("always")
         _Without().load()
     said = [str(one.message) for one in caught if "cannot be learned" in str(one.message)]
-    assert said == [
-        "train has no sample of c, which val has: they cannot be learned",
-        "train has no sample of b, c, which test has: they cannot be learned",
-    ]
+    assert said == ["train has no sample of b, c, which occur in val and test: they cannot be learned from it"]
+
+
+class _SourceWithoutOne(BlobPair):
+    def read(self) -> dict[str, Samples]:
+        sets = super().read()
+        kept = (sets["source/train"].y != 1).nonzero()[:, 0]
+        return sets | {"source/train": sets["source/train"].subset(kept)}
+
+
+@pytest.mark.parametrize("reveals", [False, True])
+def test_an_oracle_learns_the_classes_of_the_target(reveals: bool) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _SourceWithoutOne().load(Request(reveals_target=reveals))
+    said = [str(one.message) for one in caught if "cannot be learned" in str(one.message)]
+    assert [text.startswith("source/train has no sample of b,") for text in said] == ([] if reveals else [True])
 
 
 def test_labels_that_no_training_sample_has_are_warned_of(tmp_path: Path) -> None:
@@ -87,7 +101,7 @@ def test_labels_that_no_training_sample_has_are_warned_of(tmp_path: Path) -> Non
     lines = [f"{day},{word} {day},{a},{b}" for day, (word, a, b) in enumerate(rows)]
     (tmp_path / "rows.csv").write_text("\n".join(["day,text,a,b", *lines]))
     data = TextTable(path=str(tmp_path / "rows.csv"), label_column=["a", "b"], time_column="day", split="time")
-    with pytest.warns(UserWarning, match=r"^train has no sample of b, which test has: they cannot be learned"):
+    with pytest.warns(UserWarning, match=r"^train has no sample of b, which occur in test: they cannot be learned"):
         data.load()
 
 

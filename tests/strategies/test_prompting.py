@@ -33,11 +33,17 @@ def tiny_causal(folder: Path, kind: str = "llama") -> Path:
     made.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
     made.decoder = tokenizers.decoders.Fuse()
     sizes = {"vocab_size": len(signs), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
-    if kind == "gpt2":
+    if kind in ("mpt", "gpt_neo"):
+        sizes |= {"mpt": {"d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 512}}.get(
+            kind, {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]],
+                   "window_size": 8, "max_position_embeddings": 512}
+        )  # fmt: skip
+    elif kind == "gpt2":
         sizes |= {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 512}
     else:
         sizes |= {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
         sizes |= {"intermediate_size": 16, "max_position_embeddings": 512}
+        sizes |= {"sliding_window": 8} if kind == "mistral" else {}
     torch.manual_seed(0)
     net = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **sizes))
     for parameter in net.parameters():  # far from the even answers of a fresh model
@@ -49,7 +55,7 @@ def tiny_causal(folder: Path, kind: str = "llama") -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt2"])
+@pytest.fixture(scope="module", params=["llama", "gpt2", "mistral", "mpt", "gpt_neo"])
 def model(request, tmp_path_factory):
     return HFCausal(name=str(tiny_causal(tmp_path_factory.mktemp(request.param), request.param))).eval()
 

@@ -170,6 +170,8 @@ def test_most_choices_may_be_sharded():
         (["callbacks=ema"], r"callbacks\.average"),
         (["callbacks=swa"], r"callbacks\.average"),
         (["strategy=naive", "strategy.task_ends_with=best"], r"strategy\.task_ends_with=best"),
+        (["strategy=fine_tuning", "strategy.l2_sp={alpha: 0.1}"], r"strategy\.l2_sp"),
+        (["strategy=multi_task", "data=tasks", "strategy.weighting=pcgrad"], r"strategy\.weighting=pcgrad"),
     ],
 )
 def test_what_needs_whole_parameters_is_refused(overrides, what, monkeypatch) -> None:

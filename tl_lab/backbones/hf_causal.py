@@ -119,6 +119,22 @@ class HFCausal(HFText):
         known = (config.bos_token_id, config.eos_token_id)
         return next((one if isinstance(one, int) else one[0] for one in known if one is not None), 0)
 
+    @property
+    def _takes_positions(self) -> bool:
+        return "position_ids" in inspect.signature(cast(Any, self.net).base_model.forward).parameters
+
+    @property
+    def skips_padding(self) -> bool:
+        """Whether padding between earlier and later tokens has no effect.
+
+        It has one if a model counts it as a place: in a window of attention, in a recurrent state, or because it takes
+        no positions.
+        """
+        config: Any = cast(Any, self.net).config
+        kinds = [*(getattr(config, "layer_types", None) or ()), *(getattr(config, "attention_layers", None) or ())]
+        windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+        return self._takes_positions and not any(windows) and set(kinds) <= {"full_attention", "global"}
+
     @torch.no_grad()
     def read(self, ids: Tensor, mask: Tensor, past: Any = None) -> tuple[Tensor, Any]:
         """Read tokens after earlier ones.
@@ -134,7 +150,7 @@ class HFCausal(HFText):
         """
         base: Any = cast(Any, self.net).base_model
         places = {}
-        if "position_ids" in inspect.signature(base.forward).parameters:  # other models derive them from the mask
+        if self._takes_positions:
             places["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         found = base(input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=True, **places)
         return found.last_hidden_state, found.past_key_values

@@ -416,6 +416,8 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
         inner = [] if override.is_add() or override.is_delete() else _keys_within(override.value())
         if override.is_force_add() or (key in groups and not inner):
             continue
+        if not isinstance(OmegaConf.select(base, key, throw_on_resolution_failure=False), DictConfig):
+            inner = []  # a value of its own, such as strategy.label_words, not options
         wrong = (_wrong_key(".".join((key, *place)), base, groups) for place in [(), *inner])
         text = next(filter(None, wrong), "")
         if override.is_add():

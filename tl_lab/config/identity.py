@@ -56,6 +56,7 @@ _ADDED_TO: dict[str, dict[str, Any]] = {
 _SETS = "tl_lab.data.sets."
 # relative learning rate of the top layer group by strategy, before it was optional; 1.0 for all other strategies
 _BACKBONE_RATES = {"FineTuning": 0.1}
+_TEMPLATES = ["Text: {text}\nLabel: {label}"]  # of strategy=prompting, before they were optional
 _MEASURES_ENERGY = "tl_lab.assess.run_energy.MeasureEnergy"
 _PATHS = frozenset({"root", "cache_dir", "default_root_dir"})
 
@@ -164,6 +165,8 @@ def _drop_added(kept: dict[str, Any]) -> None:
     if not kept.get("validation", True):
         kept.pop("validation")
     strategy = kept.get("strategy")
+    if isinstance(strategy, dict) and strategy.get("templates", "") is None:
+        strategy["templates"] = _TEMPLATES
     layers = strategy.get("layers") if isinstance(strategy, dict) else None
     if isinstance(layers, dict) and layers.get("backbone_lr", 1.0) is None and layers.get("decay", 1.0) == 1:
         target = str(kept["strategy"].get("_target_"))

@@ -304,21 +304,28 @@ class DataModule(pl.LightningDataModule):
 
     def _look_for_untrained_classes(self) -> None:
         """Warn about classes or labels that occur in a scored set but not in the training set."""
-        trained = self.problem.counts(self.training_labels) if self.every_class else None
+        primary = "target/train" if self.request.reveals_target else self.primary
+        y = self.sets[primary].y if self.request.reveals_target else self.training_labels
+        trained = self.problem.counts(y) if self.every_class and y is not None else None
         if trained is None:
             return
-        task = SetName.parse(self.primary).task
+        task, absent, where = SetName.parse(primary).task, torch.zeros_like(trained, dtype=torch.bool), list[str]()
         for name, samples in self.sets.items():
             if samples.y is None or SetName.parse(name).part == "train" or SetName.parse(name).task != task:
                 continue
             scored = self.problem.counts(samples.y)
             assert scored is not None
-            absent = [self.problem.output_names[k] for k in ((scored > 0) & (trained == 0)).nonzero()[:, 0].tolist()]
-            if absent:
-                warnings.warn(
-                    f"{self.primary} has no sample of {listed(absent)}, which {name} has: they cannot be learned",
-                    stacklevel=2,
-                )
+            here = (scored > 0) & (trained == 0)
+            if bool(here.any()):
+                absent |= here
+                where.append(name)
+        if where:
+            names = [self.problem.output_names[number] for number in absent.nonzero()[:, 0].tolist()]
+            warnings.warn(
+                f"{primary} has no sample of {listed(names)}, which occur in {' and '.join(where)}: they cannot be "
+                "learned from it",
+                stacklevel=2,
+            )
 
     def _look_for_duplicates(self) -> None:
         """Warn about validation and test samples that also occur in training or selection data."""

@@ -23,6 +23,7 @@ from tl_lab.config.catalogue import given_folders
 from tl_lab.data.base import DataModule
 from tl_lab.data.names import SetName
 from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.scenarios.inner import expand
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.folder.files import remove_leftovers, write_text
 from tl_lab.results.folder.lock import held
@@ -98,6 +99,7 @@ def _carry_out(cfg: DictConfig, folder: Path, given: dict[str, str]) -> float | 
             _draw_again(plan, folder, record)
         return record.content.get("objective")
     try:
+        expand(cfg)
         if not record.completed:
             _begin(cfg, folder, record)
         raise_if_wrong(cfg)

@@ -225,6 +225,10 @@ def _check_sharding(plan: Plan) -> None:
     whole += [f"callbacks.{name}" for name, one in plan.callbacks.items() if not getattr(one.kind, "shardable", True)]
     if plan.strategy.option("task_ends_with") == "best":
         whole.append("strategy.task_ends_with=best")
+    if (plan.strategy.option("l2_sp") or {}).get("alpha"):
+        whole.append("strategy.l2_sp")
+    if (weighting := plan.strategy.option("weighting")) in ("pcgrad", "cagrad"):
+        whole.append(f"strategy.weighting={weighting}")
     if whole:
         raise UserError(f"{whole[0]} computes with whole parameters, which trainer=fsdp shards: use trainer=ddp")
 

@@ -10,9 +10,12 @@ import pytest
 import torch
 from composing import run_in
 from laboratory import SIZES, BlobPair, Blobs, blobs, fit, make
+from omegaconf import OmegaConf
 from PIL import Image
 
 import tl_lab
+from tl_lab.config import choices
+from tl_lab.config.nodes import read_node
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.data.sets.tasks import Tasks, TasksInBatches
@@ -203,6 +206,8 @@ def test_two_folders_of_images_are_two_tasks(tmp_path):
         ("{data: image_folder, rot: x}", "data=image_folder has no option 'rot'; did you mean 'root'?"),
         ("{data: image_foldr, root: x}", "there is no data=image_foldr; did you mean 'image_folder'"),
         ("{root: x}", r"\{'root': 'x'\} is not a data set: write the name of a data choice, or"),
+        ("{data: image_folder, root: x, labels: 3}", "labels is not supported for data nested in other data"),
+        ("{data: digits, val_share: many}", "val_share"),
         ("3", "3 is not a data set"),
     ],
 )
@@ -210,6 +215,19 @@ def test_two_folders_of_images_are_two_tasks(tmp_path):
 def test_a_set_that_cannot_be_read_as_a_choice_is_refused(given, message, data, tmp_path):
     with pytest.raises(UserError, match=message):
         run_in(tmp_path / "run", *data, "backbone=mlp", f"data.datasets=[digits,{given}]", "logger=none")
+
+
+def test_a_set_given_by_its_choice_is_recorded_as_a_whole(tmp_path):
+    place = tmp_path / "run"
+    run_in(
+        place, "strategy=multi_task", "data=tasks", "backbone=mlp", "data.datasets=[digits,{data: digits_value}]",
+        "trainer.max_epochs=1", "data.batches_per_epoch=1", "logger=none", "figures=false",
+        "trainer.enable_progress_bar=false",
+    )  # fmt: skip
+    saved = OmegaConf.load(place / "config.yaml").data.datasets
+    assert saved[0] == "digits"
+    assert saved[1]["_target_"] == read_node(choices("data")["data"]["digits_value"])["_target_"]
+    assert saved[1]["augmentation"] is None
 
 
 def names_of(*places):

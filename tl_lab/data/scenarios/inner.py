@@ -12,7 +12,7 @@ from tl_lab.data.base import DataModule
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems import Problem
 
-__all__ = ["build_inner", "inner_classes", "inner_modalities", "inner_problems", "name_of"]
+__all__ = ["build_inner", "expand", "inner_classes", "inner_modalities", "inner_problems", "name_of"]
 
 
 def inner_classes(value: Any) -> list[type[DataModule]]:
@@ -71,6 +71,22 @@ def build_inner(value: DataModule | str | Mapping[str, Any], seed: int) -> DataM
     return module
 
 
+def expand(cfg: DictConfig) -> None:
+    """Replace sets given by a choice and options by their whole nodes, in place, so that all of them are recorded.
+
+    Args:
+        cfg: the configuration of a run.
+
+    Raises:
+        UserError: see :func:`build_inner`.
+    """
+    given = cfg.data.get("datasets")
+    for number, one in enumerate(given if OmegaConf.is_list(given) else ()):
+        if isinstance(one, DictConfig) and "_target_" not in one:
+            node = OmegaConf.create({**_node(one), "augmentation": None})
+            given[number] = OmegaConf.to_container(node, resolve=False)
+
+
 def name_of(value: Any) -> str:
     """Name nested data by their choice, or by their class in lower case if they are a module."""
     if isinstance(value, Mapping):
@@ -93,6 +109,8 @@ def _node(value: Any) -> dict[str, Any]:
     # interpolations (the seed) are kept; the caller resolves them
     found = {str(key): node._get_node(key) for key in node}
     given = {str(key): one for key, one in value.items() if key != "data"} if isinstance(value, Mapping) else {}
+    if refused := [key for key in ("augmentation", "labels") if key in given]:
+        raise UserError(f"{refused[0]} is not supported for data nested in other data: leave it out")
     if unknown := [key for key in given if key not in found]:
         options = [key for key in found if not key.startswith("_")]
         raise UserError(f"data={name} has no option {unknown[0]!r}; {nearest(unknown[0], options)}")

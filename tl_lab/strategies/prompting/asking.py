@@ -13,6 +13,9 @@ __all__ = ["Beginning", "Reader", "begin", "continued", "scores_of"]
 class Reader(Protocol):
     """A language model, such as :class:`~tl_lab.backbones.hf_causal.HFCausal`."""
 
+    @property
+    def skips_padding(self) -> bool: ...
+
     def read(self, ids: Tensor, mask: Tensor, past: Any = None) -> tuple[Tensor, Any]: ...
 
     def next_token(self, states: Tensor) -> Tensor: ...
@@ -66,16 +69,21 @@ def scores_of(
         ``(N, C)``.
     """
     states, past, mask = _read(model, beginning, questions, device)
+    rows = torch.arange(len(questions), device=device)
     last = torch.tensor([len(question) - 1 for question in questions], device=device)
-    first = model.next_token(states[torch.arange(len(questions), device=device), last])
+    first = model.next_token(states[rows, last])
     columns = []
     for word in words:
         total = first[:, word[0]]
-        if len(word) > 1:  # only the rest of the word is read after the questions
+        if len(word) > 1 and (model.skips_padding or bool(mask.all())):  # only the rest of the word is read again
             rest = torch.tensor([list(word[:-1])] * len(questions), device=device)
             after, _ = model.read(rest, torch.cat([mask, torch.ones_like(rest)], 1), copy.deepcopy(past))
             for place, token in enumerate(word[1:]):
                 total = total + model.next_token(after[:, place])[:, token]
+        elif len(word) > 1:  # the whole question again, so that padding is at the end
+            after, _, _ = _read(model, beginning, [[*question, *word[:-1]] for question in questions], device)
+            for place, token in enumerate(word[1:], 1):
+                total = total + model.next_token(after[rows, last + place])[:, token]
         columns.append(total / len(word) if normalised else total)
     return torch.stack(columns, 1)
 
@@ -101,17 +109,20 @@ def continued(
     Returns:
         The tokens of each continuation.
     """
+    if len(set(map(len, questions))) > 1 and not model.skips_padding:
+        return [continued(model, beginning, [question], most, stop, device)[0] for question in questions]
     found: list[list[int]] = [[] for _ in questions]
     going = set(range(len(questions)))
     states, past, mask = _read(model, beginning, questions, device)
     last = states[torch.arange(len(questions), device=device), [len(question) - 1 for question in questions]]
     for _ in range(most):
         tokens = model.next_token(last).argmax(-1)
-        going = {row for row in going if int(tokens[row]) not in stop}
+        numbers = tokens.tolist()
+        going = {row for row in going if numbers[row] not in stop}
         if not going:
             break
         for row in going:
-            found[row].append(int(tokens[row]))
+            found[row].append(numbers[row])
         mask = torch.cat([mask, mask.new_ones(len(questions), 1)], 1)
         states, past = model.read(tokens[:, None], mask, past)
         last = states[:, -1]
