@@ -1167,7 +1167,8 @@ def which_transfer_table() -> str:
             first = name if way == runs["way"].iloc[0] else ""
             method = str(way).partition("=")[2]
             lines.append(f"| {first} | {method} | {' | '.join(cells)} | {_seconds(group['seconds'].mean())} |")
-        times.append(f"{name}: {one['runs']} runs, {_seconds(one['wall_s'])} in all on {one['cores']} cores")
+        seeds = _seeds(int(runs["n"].max()))
+        times.append(f"{name}: {one['runs']} runs with {seeds}, {_seconds(one['wall_s'])} in all on {one['cores']} cores")
     return "\n".join([*lines, "", f"{'; '.join(times)}."])
 
 
