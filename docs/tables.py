@@ -1168,7 +1168,8 @@ def which_transfer_table() -> str:
             method = str(way).partition("=")[2]
             lines.append(f"| {first} | {method} | {' | '.join(cells)} | {_seconds(group['seconds'].mean())} |")
         seeds = _seeds(int(runs["n"].max()))
-        times.append(f"{name}: {one['runs']} runs with {seeds}, {_seconds(one['wall_s'])} in all on {one['cores']} cores")
+        took = f"{_seconds(one['wall_s'])} in all on {one['cores']} cores"
+        times.append(f"{name}: {one['runs']} runs with {seeds}, {took}")
     return "\n".join([*lines, "", f"{'; '.join(times)}."])
 
 
