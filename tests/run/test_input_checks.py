@@ -58,7 +58,7 @@ def test_a_modality_that_a_backbone_does_not_take_is_refused_before_data_are_rea
     message = str(refused.value)
     assert any(f"takes {one}" in message for one in takes)
     valid = [name for name in choices("backbone")["backbone"] if kind in TAKES[name]]
-    assert f"are {kind}; valid: {', '.join(f'backbone={name}' for name in sorted(valid))}" in message
+    assert f"has {kind} inputs; valid: {', '.join(f'backbone={name}' for name in sorted(valid))}" in message
     assert "\n" not in message
 
 
