@@ -230,6 +230,11 @@ def test_a_set_given_by_its_choice_is_recorded_as_a_whole(tmp_path):
     assert saved[1]["augmentation"] is None
 
 
+def test_a_set_given_by_its_choice_splits_by_its_own_seed_or_that_of_the_run():
+    given = ["digits", {"data": "digits_value"}, {"data": "digits_properties", "seed": 77}]
+    assert [module.seed for module in Tasks(datasets=given, seed=5).modules] == [5, 5, 77]
+
+
 def names_of(*places):
     return Tasks(datasets=[ImageFolder(root=str(place)) for place in places]).names
 

@@ -56,7 +56,7 @@ def build_inner(value: DataModule | str | Mapping[str, Any], seed: int) -> DataM
     Args:
         value: a module built from a configuration node; or the name of a data choice, which is built with the values
             in its file; or a mapping with this name (``data``) and the options that differ.
-        seed: seed for the splits of data given by name.
+        seed: seed for the splits of data given by name, unless the options contain one.
 
     Raises:
         UserError: the name or an option is unknown, or the module limits its labels.
@@ -65,7 +65,8 @@ def build_inner(value: DataModule | str | Mapping[str, Any], seed: int) -> DataM
         if value.labels is not None:
             raise UserError(f"labels={value.labels} is not supported for data nested in other data: leave it out")
         return value
-    node = OmegaConf.create({**_node(value), "seed": seed, "augmentation": None})
+    own = value.get("seed", seed) if isinstance(value, Mapping) else seed
+    node = OmegaConf.create({**_node(value), "seed": own, "augmentation": None})
     module = build_node(cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)))
     assert isinstance(module, DataModule)
     return module
