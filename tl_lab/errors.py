@@ -5,10 +5,10 @@ from difflib import get_close_matches
 
 from tl_lab.texts import listed, printable
 
-__all__ = ["UserError", "nearest", "no_column", "root_cause"]
+__all__ = ["MANY", "UserError", "nearest", "no_column", "root_cause"]
 
-
-_COLUMNS = 20  # of a table that a message names
+MANY = 20
+"""Names, of choices or columns, that a message gives before it says how many more there are."""
 
 
 class UserError(ValueError):
@@ -27,13 +27,13 @@ def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:
         limit: how many close names to give at most.
 
     Returns:
-        ``"did you mean 'a' or 'b'?"``, or ``"valid: a, b, c"``.
+        ``"did you mean 'a' or 'b'?"``, or ``"valid: a, b, c"``; of many names the first ones and a number.
     """
     names = sorted(set(valid))
     close = get_close_matches(name, names, n=limit, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"
-    return "valid: " + ", ".join(names)
+    return f"valid: {listed(names, MANY)}"
 
 
 def no_column(place: object, name: str, columns: Iterable[object]) -> UserError:
@@ -50,7 +50,7 @@ def no_column(place: object, name: str, columns: Iterable[object]) -> UserError:
     names = [str(column) for column in columns]
     advice = nearest(name, names)
     if not advice.startswith("valid"):
-        advice += f" Its columns are {listed(names, _COLUMNS)}"
+        advice += f" Its columns are {listed(names, MANY)}"
     return UserError(f"{place} has no column {name!r}; {advice}")
 
 

@@ -75,6 +75,7 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
     [
         (["backbone=lenett"], "'backbone=lenett' is not among the choices; did you mean 'lenet'?"),
         (["strategy="], "'strategy=' leaves the run without its strategy; valid: "),
+        (["data=zzqqxx"], " and 48 more (python -m tl_lab list data)"),
         (["strategy=null"], "'strategy=null' leaves the run without its strategy; valid: "),
         (["~strategy"], "'~strategy' leaves the run without its strategy; valid: "),
         (["optimizer.lrr=1"], "optimizer has no key 'lrr'; did you mean 'lr'?"),
@@ -594,6 +595,7 @@ def test_predict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         "support": None,
         "reject_below": 0.0,
         "device": "cpu",
+        "keep": [],
     }
     assert called == [((tmp_path, [tmp_path], None), named)]
     with pytest.raises(SystemExit) as end:

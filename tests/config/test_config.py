@@ -299,6 +299,13 @@ def test_options_are_checked_after_torch_compile(monkeypatch):
         validate._taken_by.cache_clear()
 
 
+def test_a_mistake_is_reported_once_at_its_source():
+    (mistake,) = config.check(config.compose(["data=digits", "seed=x"]))  # data.seed is ${seed}
+    assert mistake.startswith('seed: "x" is not a whole number')
+    (mistake,) = config.check(config.compose(["data=digits", "data.seed=x"]))
+    assert mistake.startswith('data.seed: "x" is not a whole number')
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

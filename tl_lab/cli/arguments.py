@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from tl_lab import commands
 from tl_lab.config import choices, conf_dir
 from tl_lab.config.declared import COLUMN_OPTIONS, ELSEWHERE, NEEDED, PLAIN
-from tl_lab.errors import UserError, nearest
+from tl_lab.errors import MANY, UserError, nearest
+from tl_lab.texts import listed
 
 __all__ = [
     "CONFIG_DIR",
@@ -431,7 +432,7 @@ def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
     group, value = override.key_or_group, override.value()
     if group not in groups:
         return ""
-    given, valid = str(override.input_line), ", ".join(sorted(groups[group]))
+    given, valid = str(override.input_line), _listed_choices(group, groups[group])
     if value is None and not override.is_delete() and group in _OPTIONAL:
         return f"{given!r} has no effect: leave it out"
     if (override.is_delete() or value in (None, "")) and group not in _OPTIONAL and "/" not in group:
@@ -442,7 +443,11 @@ def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
         if group not in _LISTS:
             return f"{given!r}: {group} takes one choice, not a list; valid: {valid}"
         wrong = [str(name) for name in value if str(name) not in groups[group]]
-        return f"{given!r}: {wrong[0]!r} is not among the choices; {nearest(wrong[0], groups[group])}" if wrong else ""
+        return (
+            f"{given!r}: {wrong[0]!r} is not among the choices; {_nearest_choice(wrong[0], group, groups)}"
+            if wrong
+            else ""
+        )
     if group in _LISTS and value in groups[group]:
         return ""
     if not isinstance(value, str) or value in groups[group]:
@@ -451,7 +456,18 @@ def _wrong_choice(override: Any, groups: dict[str, set[str]]) -> str:
         return f"{given!r} is not among the choices: there is no file for this group"
     if not value:
         return f"{given!r} does not name a choice; valid: {valid}"
-    return f"{given!r} is not among the choices; {nearest(value, groups[group])}"
+    return f"{given!r} is not among the choices; {_nearest_choice(value, group, groups)}"
+
+
+def _nearest_choice(name: str, group: str, groups: dict[str, set[str]]) -> str:
+    suggestion = nearest(name, groups[group])
+    return f"valid: {_listed_choices(group, groups[group])}" if suggestion.startswith("valid") else suggestion
+
+
+def _listed_choices(group: str, names: set[str]) -> str:
+    """Join the choices of a group; of many the first ones, and the command that describes all."""
+    more = f" (python -m tl_lab list {group})" if len(names) > MANY else ""
+    return listed(sorted(names), MANY) + more
 
 
 def _keys_within(value: Any) -> list[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from tl_lab import __version__
 from tl_lab.cli import (
@@ -52,9 +53,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         prepare_terminal(given)
-        if not given[0].startswith("-") and given[0] not in helps:
-            raise UserError(f"there is no command {given[0]!r}; {nearest(given[0], [*helps, 'train'])}")
-        options = parser.parse_args(given)
+        if given[0] not in (*helps, "--version"):
+            kind, known = ("option", ["--version", "--help"]) if given[0].startswith("-") else ("command", [*helps])
+            raise UserError(f"there is no {kind} {given[0]!r}; {nearest(given[0], known)}")
+        options = _parsed(parser, given)
         with using(options.config_dir), ends_with_its_reader():
             code = options.command(options)
     except UserError as error:
@@ -64,9 +66,38 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(code)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports mistakes as the rest of the program does: in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{self.prog.removeprefix('tl_lab ')}: {message} (python -m {self.prog} --help)")
+
+
+def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments of a command.
+
+    Raises:
+        UserError: one is unknown, missing or invalid.
+    """
+    options, unknown = parser.parse_known_args(given)
+    if not unknown:
+        return options
+    name = unknown[0].partition("=")[0]
+    if not name.startswith("-"):
+        raise UserError(f"{given[0]}: {name!r} is one argument too many (python -m tl_lab {given[0]} --help)")
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    known = [one for one in commands.choices[given[0]]._option_string_actions if one.startswith("--")]
+    raise UserError(f"{given[0]}: there is no option {name!r}; {nearest(name, known)}")
+
+
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, str]]:
     """Build the parser; also return the description of each command."""
-    parser = argparse.ArgumentParser(prog="tl_lab", description="Transfer-learning experiments.")
+    parser = _Parser(prog="tl_lab", description="Transfer-learning experiments.")
     parser.add_argument("--version", action="version", version=f"tl_lab {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     train = commands.add_parser("train", help="one run or several; the same as python train.py", add_help=False)

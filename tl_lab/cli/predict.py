@@ -29,6 +29,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="the CSV file, replaced if it exists; default: <run>/predictions/<name of the input>.csv, with --support "
         "<name of the input>_by_support.csv",
     )
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="copy this column of the input table, such as an identifier, to the CSV file; may be repeated; '*' copies "
+        "all",
+    )
     parser.add_argument("--arrays", action="store_true", help="write logits and features to an additional .npz file")
     parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="checkpoint to use; default: the tested one")
@@ -72,5 +80,6 @@ def _predict(options: argparse.Namespace) -> None:
             support=options.support,
             reject_below=options.reject_below,
             device=options.device,
+            keep=options.keep,
         )
     )

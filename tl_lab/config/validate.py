@@ -6,13 +6,14 @@ PyTorch is not imported until a configuration is compared with the classes that 
 import ast
 import functools
 import inspect
+import re
 import textwrap
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tl_lab.config.catalogue import choices
 from tl_lab.config.declared import (
@@ -34,6 +35,7 @@ __all__ = ["PROVIDED", "Taken", "check", "raise_if_wrong", "taken_by"]
 
 # Keys that are read by Hydra, not by the class.
 _DIRECTIVES = frozenset({"_target_", "_partial_", "_convert_", "_recursive_", "_args_"})
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # a value that is one interpolation, such as ${seed}
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,24 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
             for key in (key for key, value in node.items() if value == "???"):
                 where = f"{path}.{key}" if path else key
                 mistakes.setdefault((where, key), f"{where} must be given: {where}=<value>")
-    return list(mistakes.values())
+    return _at_their_source(list(mistakes.values()), cfg)
+
+
+def _at_their_source(mistakes: list[str], cfg: DictConfig | Mapping[str, Any]) -> list[str]:
+    """Leave out mistakes of references, such as ``data.seed: ${seed}``, if the value that they refer to is reported."""
+    if not isinstance(cfg, DictConfig):
+        return mistakes
+    unresolved = OmegaConf.to_container(cfg, resolve=False)
+    reported = {text.partition(": ")[0] for text in mistakes}
+    return [text for text in mistakes if _reference(unresolved, text.partition(": ")[0]) not in reported]
+
+
+def _reference(unresolved: Any, path: str) -> str | None:
+    """Return the path to which the value at a path refers; None if it is no reference."""
+    for key in path.split("."):
+        unresolved = unresolved.get(key) if isinstance(unresolved, dict) else None
+    whole = _REFERENCE.fullmatch(unresolved) if isinstance(unresolved, str) else None
+    return whole[1] if whole else None
 
 
 def _check_keys(plain: dict[str, Any]) -> Iterator[str]:

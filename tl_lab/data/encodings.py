@@ -39,13 +39,11 @@ def decoded(path: Path, encoding: str, option: str | None = None) -> Iterator[No
         yield
     except UnicodeError as error:
         where = _first_wrong(path, encoding) or str(error)
-        raise UserError(
-            f"{path} is not in the encoding {shown} ({where}): {_remedy(shown, option, 'latin-1')}"
-        ) from error
+        raise UserError(f"{path} is not in the encoding {shown} ({where}): {_remedy(shown, option)}") from error
     except LookupError as error:
         if type(error) is not LookupError:  # a missing key or place
             raise
-        raise UserError(f"{path}: {error}; {_remedy(shown, option, 'latin-1')}") from error
+        raise UserError(f"{path}: {error}; {_remedy(shown, option)}") from error
 
 
 def read_text(path: Path, encoding: str = "utf-8", option: str | None = None) -> str:
@@ -64,8 +62,11 @@ def read_text(path: Path, encoding: str = "utf-8", option: str | None = None) ->
     raise AssertionError  # decoded() raises errors as they come
 
 
-def _remedy(encoding: str, option: str | None, likely: str) -> str:
-    return f"set {option} ({likely})" if option else f"save it in {encoding}"
+def _remedy(encoding: str, option: str | None, certain: str | None = None) -> str:
+    """Advise to set the encoding, which is known of UTF-16 and UTF-32, or to save the file in another."""
+    if option is None:
+        return f"save it in {encoding}"
+    return f"set {option}={certain}" if certain else f"set {option} to the file's, such as {option}=latin-1"
 
 
 def _has_wide_letters(encoding: str) -> bool:

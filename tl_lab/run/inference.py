@@ -41,6 +41,7 @@ from tl_lab.results.folder.predictions import predictions_path
 from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
 from tl_lab.run.given import Given, Named, read_given
+from tl_lab.run.kept_columns import kept_columns
 from tl_lab.run.plan import Recipe
 from tl_lab.run.weights import inject
 from tl_lab.texts import no_formula
@@ -508,6 +509,7 @@ def predict_to_csv(
     support: str | Path | None = None,
     reject_below: float = 0.0,
     device: str = "cpu",
+    keep: Sequence[str] = (),
 ) -> Path:
     """Write labels and confidence for images, folders of images or a table.
 
@@ -527,53 +529,79 @@ def predict_to_csv(
             the inputs: classify by these (see :meth:`~tl_lab.run.support.FewShotModel.with_support`).
         reject_below: confidence below which a sample gets no label from a support set, in [0, 1].
         device: see :func:`load`.
+        keep: columns of the table of inputs that the file repeats, by name; ``*`` stands for any characters.
 
     Returns:
-        The file: a column ``input``, and those of the problem: ``label`` and ``confidence``, for several labels the
-        probability of each, or a column for each predicted quantity. A text that a spreadsheet would read as a formula
-        is prefixed with an apostrophe.
+        The file: a column ``input``, the kept ones, and those of the problem: ``label`` and ``confidence``, for several
+        labels the probability of each, or a column for each predicted quantity. A text that a spreadsheet would read as
+        a formula is prefixed with an apostrophe.
 
     Raises:
         UserError: there are no inputs, or a file cannot be read or written.
     """
     given = [Path(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    if keep and skip_unreadable:
+        raise UserError("columns are kept only if all rows are predicted: leave --skip-unreadable out")
     if support is not None:
         if arrays:
             raise UserError("logits of a support set's classes cannot be written: leave --arrays out")
         loaded = load(run, checkpoint, task, allow, device=device)
+        copied = kept_columns(given, keep, loaded.reading)
         supported = loaded.with_support(support, skip_unreadable=skip_unreadable)
         answers = supported.predict_batches(given, skip_unreadable=skip_unreadable, reject_below=reject_below)
-        return _write_answers(Path(output) if output else predictions_path(run, given, support), answers)
+        path = Path(output) if output else predictions_path(run, given, support)
+        _write_rows(path, ((batch.names, _columns_of(batch)) for batch in answers), copied)
+        return path
     model = load_classifier(run, checkpoint, task, allow, device=device)
+    copied = kept_columns(given, keep, model.reading)
     path = Path(output) if output else predictions_path(run, given)
     kept: list[Predictions] = []
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        batches = model.predict_batches(given, skip_unreadable=skip_unreadable, logits=arrays, features=arrays)
-        for number, batch in enumerate(batches):
+
+    def predicted() -> Iterator[tuple[list[str], dict[str, Sequence[str]]]]:
+        for batch in model.predict_batches(given, skip_unreadable=skip_unreadable, logits=arrays, features=arrays):
             columns = model.problem.columns(Prediction(batch.values, batch.confidence, batch.probabilities))
             if model.problem.of_words:
                 columns["label"] = batch.labels  # includes the words, which tags and positions do not contain
-            if number == 0:
-                # a label may have any name
-                head = "input" if "input" not in columns else "input file"
-                table.writerow(map(no_formula, [head, *columns]))
-            table.writerows(map(no_formula, row) for row in zip(batch.names, *columns.values(), strict=True))
-            kept += [batch] if arrays else []
+            kept.extend([batch] if arrays else [])
+            yield batch.names, columns
+
+    _write_rows(path, predicted(), copied)
     if arrays:
         _write_arrays(path.with_suffix(".npz"), kept)
     return path
 
 
-def _write_answers(path: Path, answers: "Iterable[Answers]") -> Path:
+def _columns_of(answers: "Answers") -> dict[str, Sequence[str]]:
+    sure = [f"{value:.4f}" for value in answers.confidence.tolist()]
+    return {"label": answers.labels, "confidence": sure, "nearest_support": answers.nearest}
+
+
+def _write_rows(
+    path: Path, batches: Iterable[tuple[list[str], Mapping[str, Sequence[str]]]], copied: Mapping[str, Sequence[str]]
+) -> None:
+    """Write predictions, batch by batch, with columns of the inputs' table.
+
+    Args:
+        path: of the CSV file.
+        batches: names of the samples and the columns of their predictions.
+        copied: columns of all samples, written after their names.
+    """
+    start = 0
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["input", "label", "confidence", "nearest_support"])
-        for batch in answers:
-            sure = [f"{value:.4f}" for value in batch.confidence.tolist()]
-            rows = zip(batch.names, batch.labels, sure, batch.nearest, strict=True)
+        for names, columns in batches:
+            stop = start + len(names)
+            if start == 0:
+                # labels and columns may have any name
+                head = "input" if "input" not in (*columns, *copied) else "input file"
+                own = [f"input {name}" if name in columns else name for name in copied]
+                table.writerow(map(no_formula, [head, *own, *columns]))
+            beside_them = [cells[start:stop] for cells in copied.values()]
+            rows = zip(names, *beside_them, *columns.values(), strict=True)
             table.writerows(map(no_formula, row) for row in rows)
-    return path
+            start = stop
+        if copied and start != len(next(iter(copied.values()))):
+            raise UserError(f"{start:,} predictions do not match the {len(next(iter(copied.values()))):,} rows to keep")
 
 
 def _write_arrays(path: Path, parts: Sequence[Predictions]) -> None:

@@ -101,7 +101,9 @@ def test_a_wrong_table_is_refused_in_one_sentence(content: str, options: dict, m
 def test_another_encoding_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes("review,stars\ncafé,1\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"byte 16 is 0xe9, .*: set data\.encoding \(latin-1\)"):
+    with pytest.raises(
+        UserError, match=r"byte 16 is 0xe9, .*: set data\.encoding to the file.s, such as data\.encoding=latin-1$"
+    ):
         read_table(path)
     assert read_table(path, "latin-1")["review"].tolist() == ["café"]
     path.write_bytes("review,stars\ncafé,1\n".encode("utf-8-sig"))

@@ -17,9 +17,13 @@ import tl_lab
 from tl_lab.config import choices
 from tl_lab.config.nodes import read_node
 from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.data_stream import DataStream
+from tl_lab.data.scenarios.episodes_of import EpisodesOf
+from tl_lab.data.scenarios.inner import name_of
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.data.sets.tasks import Tasks, TasksInBatches
 from tl_lab.data.sets.tasks_of_table import TasksOfTable
+from tl_lab.data.sets.text_corpora import StsB
 from tl_lab.data.sets.text_table import TextTable
 from tl_lab.domain_adaptation.mmd import MMD
 from tl_lab.errors import UserError
@@ -233,6 +237,27 @@ def test_a_set_given_by_its_choice_is_recorded_as_a_whole(tmp_path):
 def test_a_set_given_by_its_choice_splits_by_its_own_seed_or_that_of_the_run():
     given = ["digits", {"data": "digits_value"}, {"data": "digits_properties", "seed": 77}]
     assert [module.seed for module in Tasks(datasets=given, seed=5).modules] == [5, 5, 77]
+
+
+def test_advice_on_a_nested_set_names_the_option_in_its_mapping(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(10):
+            Image.new("L", (8, 8), i).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "cat" / "0.png").write_bytes(b"no image")
+    broken = {"data": "image_folder", "root": str(tmp_path), "size": 8}
+    advice = r"^image_folder: .*0\.png.* write \{data: image_folder, unreadable: skip\} in data\.datasets to leave them"
+    for kind in (Tasks, DataStream):
+        with pytest.raises(UserError, match=advice):
+            kind(datasets=["digits", broken]).load()
+    Tasks(datasets=[broken | {"unreadable": "skip"}]).load()
+    with pytest.raises(UserError, match=r"set data\.of\.unreadable=skip to leave them out"):
+        EpisodesOf(of=ImageFolder(root=str(tmp_path), size=8)).load()
+
+
+def test_a_set_built_from_a_node_is_named_after_its_choice(tmp_path):
+    assert Tasks(datasets=["digits", ImageFolder(root=str(tmp_path))]).names == ["digits", "image_folder"]
+    assert name_of(StsB()) == "stsb"
 
 
 def names_of(*places):

@@ -7,7 +7,7 @@ from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
-from tl_lab.data.scenarios.inner import build_inner, inner_modalities, inner_problems, name_of
+from tl_lab.data.scenarios.inner import build_inner, inner_modalities, inner_problems, name_of, read_inner
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem
@@ -79,7 +79,10 @@ class DataStream(TaskStream):
     def read_tasks(self) -> list[dict[str, Samples]]:
         """Read the sets, each of which is a task."""
         self.template = self.modules[0]
-        tasks = [module.limited(module._read()) for module in self.modules]
+        tasks = [
+            module.limited(read_inner(module, name, "data.datasets"))
+            for module, name in zip(self.modules, self.given, strict=True)
+        ]
         self.task_classes = [list(module.class_names) for module in self.modules]
         return tasks
 

@@ -69,7 +69,9 @@ class EpisodesOf(EpisodicData):
 
     def read(self) -> dict[str, Samples]:
         """Read the set, and divide its classes."""
-        sets = self.of._read()
+        from tl_lab.data.scenarios.inner import name_of, read_inner
+
+        sets = read_inner(self.of, name_of(self.of), "data.of")
         names = self.of.class_names
         self.notes += self.of.notes
         parts = split_classes(len(names), self.class_shares, self.seed)

@@ -1,5 +1,6 @@
 """Data modules nested in other data modules, given as a configuration node or by the name of a data choice."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -9,10 +10,14 @@ from tl_lab.config import choices
 from tl_lab.config.instantiate import build_node, class_of
 from tl_lab.config.nodes import read_node
 from tl_lab.data.base import DataModule
+from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems import Problem
 
-__all__ = ["build_inner", "expand", "inner_classes", "inner_modalities", "inner_problems", "name_of"]
+__all__ = ["build_inner", "expand", "inner_classes", "inner_modalities", "inner_problems", "name_of", "read_inner"]
+
+_ADVICE = re.compile(r"set data\.(\w+)=([\w-]+)")  # at the end of a message
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def inner_classes(value: Any) -> list[type[DataModule]]:
@@ -88,11 +93,34 @@ def expand(cfg: DictConfig) -> None:
             given[number] = OmegaConf.to_container(node, resolve=False)
 
 
+def read_inner(module: DataModule, name: str, place: str) -> dict[str, Samples]:
+    """Read nested data.
+
+    Args:
+        module: the data.
+        name: their choice or class.
+        place: the option in which they are nested: ``data.datasets`` (a list) or ``data.of``.
+
+    Raises:
+        UserError: they cannot be read; advice on an option ``data.x`` of theirs is given for its place.
+    """
+    try:
+        return module._read()
+    except UserError as error:
+        if place != "data.datasets":
+            raise UserError(re.sub(r"\bdata\.(?=\w)", f"{place}.", str(error))) from error
+        text = _ADVICE.sub(rf"write {{data: {name}, \1: \2}} in {place}", str(error))
+        raise UserError(f"{name}: {text}") from error
+
+
 def name_of(value: Any) -> str:
-    """Name nested data by their choice, or by their class in lower case if they are a module."""
+    """Name nested data by their choice; a module by the choice that is named after its class, or else by its class."""
     if isinstance(value, Mapping):
         return str(value.get("data"))
-    return value if isinstance(value, str) else type(value).__name__.lower()
+    if isinstance(value, str):
+        return value
+    words = _CAPITAL.sub("_", type(value).__name__).lower()
+    return words if words in choices("data")["data"] else words.replace("_", "")
 
 
 def _node(value: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tl_lab.data.request import Request
 from tl_lab.data.roots import absolute_places
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
-from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modalities, name_of
+from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modalities, name_of, read_inner
 from tl_lab.data.splits import few_in_strata
 from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation import TASK_MEAN
@@ -130,7 +130,8 @@ class Tasks(TasksInBatches):
             raise UserError(f"data.datasets must be a list of sets, such as [rte,mrpc,stsb], not {datasets!r}")
         self.sampling, self.temperature = sampling, float(temperature)
         self.modules = [build_inner(one, self.seed) for one in datasets]
-        self.names = _names_of([name_of(one) for one in datasets], self.modules)
+        self.given = [name_of(one) for one in datasets]
+        self.names = _names_of(self.given, self.modules)
         for name, module in zip(self.names, self.modules, strict=True):
             if module.traits not in ({"labels"}, DomainPair.traits) or isinstance(module, TasksInBatches):
                 raise UserError(f"data.datasets: {name} is not a plain labelled set and cannot be combined with others")
@@ -164,7 +165,10 @@ class Tasks(TasksInBatches):
 
     def read(self) -> dict[str, Samples]:
         """Read all sets, and combine their samples, with the labels of each task in separate columns."""
-        read = {name: module._read() for name, module in zip(self.names, self.modules, strict=True)}
+        read = {
+            name: read_inner(module, given, "data.datasets")
+            for name, given, module in zip(self.names, self.given, self.modules, strict=True)
+        }
         further: dict[str, Samples] = {}
         if self.adapted is not None:
             pair = read[self.adapted]
