@@ -557,7 +557,7 @@ def predict_to_csv(
     path = Path(output) if output else predictions_path(run, given)
     kept: list[Predictions] = []
 
-    def predicted() -> Iterator[tuple[list[str], dict[str, Sequence[str]]]]:
+    def predicted() -> Iterator[tuple[list[str], Mapping[str, Sequence[str]]]]:
         for batch in model.predict_batches(given, skip_unreadable=skip_unreadable, logits=arrays, features=arrays):
             columns = model.problem.columns(Prediction(batch.values, batch.confidence, batch.probabilities))
             if model.problem.of_words:

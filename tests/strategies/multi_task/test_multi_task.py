@@ -246,13 +246,14 @@ def test_advice_on_a_nested_set_names_the_option_in_its_mapping(tmp_path):
             Image.new("L", (8, 8), i).save(tmp_path / name / f"{i}.png")
     (tmp_path / "cat" / "0.png").write_bytes(b"no image")
     broken = {"data": "image_folder", "root": str(tmp_path), "size": 8}
+    sizes = {"way": 2, "shot": 1, "queries": 1}
     advice = r"^image_folder: .*0\.png.* write \{data: image_folder, unreadable: skip\} in data\.datasets to leave them"
     for kind in (Tasks, DataStream):
         with pytest.raises(UserError, match=advice):
             kind(datasets=["digits", broken]).load()
     Tasks(datasets=[broken | {"unreadable": "skip"}]).load()
     with pytest.raises(UserError, match=r"set data\.of\.unreadable=skip to leave them out"):
-        EpisodesOf(of=ImageFolder(root=str(tmp_path), size=8)).load()
+        EpisodesOf(of=ImageFolder(root=str(tmp_path), size=8), train=sizes, test=sizes).load()
 
 
 def test_a_set_built_from_a_node_is_named_after_its_choice(tmp_path):
