@@ -4,7 +4,7 @@
 
 ``texts``: a table of 2,000 sentences of SST-2, with MiniLM. ``photographs``: the 958 of Office-Caltech10's amazon, with
 SqueezeNet at 64 pixels. The command of docs/reports.md reads each as a user's own table or folder: six ways, 100, 500
-and all labels, three seeds, two runs at a time, one report. Writes docs/results/which_transfer.json: the wall time of
+and all labels, five seeds, two runs at a time, one report. Writes docs/results/which_transfer.json: the wall time of
 the whole command, and for each way and number of labels the accuracy, the time of a run and the difference to training
 from scratch.
 """
