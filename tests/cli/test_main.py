@@ -16,7 +16,7 @@ from tl_lab.cli.main import main
         ),
         (["predict", "run"], "predict: the following arguments are required: input (python -m tl_lab predict --help)"),
         (["export", "run", "--format", "pef"], "export: argument --format: invalid choice: 'pef' (choose from "),
-        (["weights", "a", "b"], "weights: 'b' is one argument too many (python -m tl_lab weights --help)"),
+        (["weights", "a", "b"], "weights: 'a' is one argument too many (python -m tl_lab weights --help)"),
     ],
 )
 def test_a_mistake_is_one_sentence(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -300,9 +300,10 @@ def test_options_are_checked_after_torch_compile(monkeypatch):
 
 
 def test_a_mistake_is_reported_once_at_its_source():
-    (mistake,) = config.check(config.compose(["data=digits", "seed=x"]))  # data.seed is ${seed}
+    cfg = OmegaConf.merge(config.compose(["data=digits"]), {"seed": "x", "data": {"seed": "${seed}"}})
+    (mistake,) = config.check(cfg)
     assert mistake.startswith('seed: "x" is not a whole number')
-    (mistake,) = config.check(config.compose(["data=digits", "data.seed=x"]))
+    (mistake,) = config.check(OmegaConf.merge(cfg, {"seed": 1, "data": {"seed": "x"}}))
     assert mistake.startswith('data.seed: "x" is not a whole number')
 
 

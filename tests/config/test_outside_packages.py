@@ -203,7 +203,7 @@ def test_an_installed_package_is_listed_trained_swept_and_predicts(site: Path, t
     assert result.returncode == 0, result.stderr
     refused = command("predict", "sweep/0", "images", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "names 'outside_package.pooled.Pooled'" in refused.stderr
+    assert "call 'outside_package.pooled.Pooled'" in refused.stderr
 
 
 @pytest.mark.slow
@@ -218,5 +218,5 @@ def test_a_folder_trains_sweeps_by_joblib_and_is_asked_for(tmp_path: Path) -> No
     for argv in (["predict", "sweep/0", "images"], ["train", "resume=sweep/0"]):
         refused = command(*argv, cwd=tmp_path)
         assert refused.returncode == 1
-        assert f"made with --config-dir {CONF}" in refused.stderr
+        assert f"give --config-dir {CONF} (the run was made with it)" in refused.stderr
         assert command(*argv, *given, cwd=tmp_path).returncode == 0

@@ -85,7 +85,7 @@ def test_a_mark_or_zeros_tell_utf_16_from_other_encodings(tmp_path: Path) -> Non
     for encoding, found in {"utf-16": "utf-16", "utf-16-le": "utf-16-le", "utf-16-be": "utf-16-be"}.items():
         path.write_bytes(text.encode(encoding))
         for given in ("utf-8", "latin-1"):
-            message = rf"is in the encoding {found}, not {given}: set data\.encoding \({found}\)"
+            message = rf"is in the encoding {found}, not {given}: set data\.encoding={found}$"
             with pytest.raises(UserError, match=message):
                 read_table(path, given)
         assert read_table(path, found)["review"].tolist() == ["a good film"]

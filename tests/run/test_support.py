@@ -277,7 +277,7 @@ def test_a_foreign_strategy_is_not_built(prototypical: Path, tmp_path: Path) -> 
     stored = OmegaConf.load(folder / "config.yaml")
     stored.strategy.layers = {"_target_": "os.system", "command": f"touch {mark}"}
     OmegaConf.save(stored, folder / "config.yaml")
-    with pytest.raises(UserError, match=r"names 'os\.system'"):
+    with pytest.raises(UserError, match=r"call 'os\.system'"):
         load(folder)
     assert not mark.exists()
 

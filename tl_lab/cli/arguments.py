@@ -466,7 +466,7 @@ def _nearest_choice(name: str, group: str, groups: dict[str, set[str]]) -> str:
 
 def _listed_choices(group: str, names: set[str]) -> str:
     """Join the choices of a group; of many the first ones, and the command that describes all."""
-    more = f" (python -m tl_lab list {group})" if len(names) > MANY else ""
+    more = f" ({commands.command('list', group)})" if len(names) > MANY else ""
     return listed(sorted(names), MANY) + more
 
 

@@ -23,6 +23,7 @@ from tl_lab.cli import (
     weights,
 )
 from tl_lab.cli.terminal import ends_with_its_reader, prepare_terminal
+from tl_lab.commands import command
 from tl_lab.config.catalogue import using
 from tl_lab.errors import UserError, nearest
 
@@ -75,7 +76,8 @@ class _Parser(argparse.ArgumentParser):
         Raises:
             UserError: always.
         """
-        raise UserError(f"{self.prog.removeprefix('tl_lab ')}: {message} (python -m {self.prog} --help)")
+        words = self.prog.split()[1:]
+        raise UserError(f"{' '.join(words)}: {message} ({command(*words, '--help')})")
 
 
 def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.Namespace:
@@ -89,7 +91,7 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.N
         return options
     name = unknown[0].partition("=")[0]
     if not name.startswith("-"):
-        raise UserError(f"{given[0]}: {name!r} is one argument too many (python -m tl_lab {given[0]} --help)")
+        raise UserError(f"{given[0]}: {name!r} is one argument too many ({command(given[0], '--help')})")
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     known = [one for one in commands.choices[given[0]]._option_string_actions if one.startswith("--")]
     raise UserError(f"{given[0]}: there is no option {name!r}; {nearest(name, known)}")
@@ -102,8 +104,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, str]]:
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     train = commands.add_parser("train", help="one run or several; the same as python train.py", add_help=False)
     train.set_defaults(command=lambda _: None)
-    for command in _COMMANDS:
-        command.add(commands)
+    for module in _COMMANDS:
+        module.add(commands)
     for name, parser_of_command in commands.choices.items():
         if name != "train":
             parser_of_command.add_argument(

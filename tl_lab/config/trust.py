@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,9 @@ class Trust:
         unknown = [name for name in dict.fromkeys(_targets(value)) if name not in self.allowed]
         if unknown:
             raise UserError(
-                f"{self.where} names {', '.join(map(repr, unknown))}, which no configuration file of this project "
-                "names; it would be imported and called. If it is from your own package, install the package or give "
-                f"its folder of choices by --config-dir{_made_with(self.where.parent)}; otherwise, if you trust the "
-                f"file, allow the exact name by {ALLOW}={','.join(unknown)} (or by --allow, if the command has it)"
+                f"{self.where} would import and call {', '.join(map(repr, unknown))}, which no known configuration "
+                f"file names: give {_folder_options(self.where.parent)}, or install its package; if you trust the "
+                f"file, you can also allow the name ({ALLOW}={','.join(unknown)})"
             )
         if reference := next((text for text in texts_in(value) if "${" in text), None):
             raise UserError(f"{self.where} contains the reference {reference!r}, which no run writes: nothing is built")
@@ -99,16 +99,14 @@ def check_foreign(cfg: DictConfig | Mapping[str, Any], where: str | Path, allow:
     Trust.of(where, allow).check(plain)
 
 
-def _made_with(run: Path) -> str:
-    """Return a note on the folders of choices with which a run was made; they are never used automatically."""
-    path = run / "results.json"
-    try:
+def _folder_options(run: Path) -> str:
+    """Write the options that name the folders with which a run was made; they are never used automatically."""
+    path, folders = run / "results.json", []
+    with suppress(OSError, ValueError, AttributeError, TypeError):
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         folders = [folder for folder in content.get("config_dirs") or () if isinstance(folder, str)]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return ""
     words = " ".join(f"--config-dir {shlex.quote(folder)}" for folder in folders)
-    return f" (the run was made with {words})" if words else ""
+    return f"{words} (the run was made with it)" if words else "its folder of choices (--config-dir FOLDER)"
 
 
 def _targets(value: Any) -> Iterator[str]:
