@@ -60,6 +60,13 @@ def model(request, tmp_path_factory):
     return HFCausal(name=str(tiny_causal(tmp_path_factory.mktemp(request.param), request.param))).eval()
 
 
+def test_a_recurrent_language_model_is_refused_in_one_sentence(tmp_path):
+    recurrent = HFCausal(name=str(tiny_causal(tmp_path, "mamba"))).eval()
+    with pytest.raises(UserError, match="prompting needs a model of attention layers, and mamba has recurrent ones"):
+        begin(recurrent, recurrent.tokeniser.pieces("ab c"))
+    assert recurrent.states({"ids": torch.tensor([[3, 4]]), "mask": torch.ones(1, 2, dtype=torch.long)}).shape[1] == 2
+
+
 def by_hand(model, text: str, word: str) -> float:
     """Sum the word's log-probabilities in one reading of everything."""
     ids, own = model.tokeniser.pieces(text + word), model.tokeniser.pieces(word)

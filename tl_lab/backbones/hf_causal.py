@@ -147,7 +147,16 @@ class HFCausal(HFText):
 
         Returns:
             Last states, ``(B, L, D)``, and the cache with which to continue.
+
+        Raises:
+            UserError: the model is recurrent, so that its cache cannot be repeated for several continuations.
         """
+        if getattr(self.net, "_is_stateful", False):
+            kind = cast(Any, self.net).config.model_type
+            raise UserError(
+                f"strategy=prompting needs a model of attention layers, and {kind} has recurrent ones: use another "
+                "model, or a strategy that trains"
+            )
         base: Any = cast(Any, self.net).base_model
         places = {}
         if self._takes_positions:
