@@ -86,7 +86,7 @@ def test_fewer_test_samples_are_drawn_by_seed(tmp_path: Path) -> None:
         ("review,stars\na,1\n", {"text_column": "reviw"}, r"text_column: .* no column 'reviw'; did you mean 'review'"),
         ("review,stars\na,1\n", {"label_column": "star"}, r"label_column: .* no column 'star'; did you mean 'stars'"),
         ("review,stars\n ,1\na,2\n", {}, r"column 'review' is empty in 1 of 2 rows \(1\)"),
-        ("review,stars\na,\na,2\n", {}, r"column 'stars' is empty in 1 row \(1\)"),
+        ("review,stars\na,\na,2\n", {}, r"label \(stars\) is empty in 1 row of 2 \(1\): .* data\.unlabelled=skip"),
         ("review,stars\na,2\nb,2\n", {}, r"has a single class, '2'"),
         ("review,stars\na,2\nb,2,3\n", {}, r"cannot be read as a table"),
     ],

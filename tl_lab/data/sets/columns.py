@@ -19,6 +19,7 @@ __all__ = [
     "UnreadableTimes",
     "cell_of",
     "check_columns",
+    "labelled_rows",
     "labels_of",
     "names_in",
     "numbers_of",
@@ -131,6 +132,39 @@ def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: 
 def cell_of(value: Any) -> str:
     """Return a cell as text; an empty cell becomes the empty text."""
     return value if isinstance(value, str) else "" if value is None or value != value else str(value)
+
+
+def labelled_rows(
+    table: pd.DataFrame, names: Sequence[str], path: Path, unlabelled: str, notes: list[str]
+) -> list[int] | None:
+    """Find the rows whose label cells are filled.
+
+    Args:
+        table: table with these columns.
+        names: names of the label columns; a row without one of these labels is not labelled.
+        path: path of the table, for messages.
+        unlabelled: ``stop``, or ``skip``: leave such rows out.
+        notes: receives the number of rows that are left out.
+
+    Returns:
+        The positions of the labelled rows; None if all are.
+
+    Raises:
+        UserError: a column is missing, no row has a label, or a row has none and the option is ``stop``.
+    """
+    check_columns(table, "label_column", names, path)
+    empty = pd.concat([cells_of(table[name]).astype(str).str.strip() == "" for name in names], axis=1).any(axis=1)
+    rows = empty.to_numpy().nonzero()[0]
+    if not len(rows):
+        return None
+    message = f"{path}: the label ({listed(names)}) is empty in {counted(len(rows), 'row')} of {len(table):,}"
+    if unlabelled == "stop":
+        where = listed([str(row + 1) for row in rows])
+        raise UserError(f"{message} ({where}): fill or remove them, or set data.unlabelled=skip to leave them out")
+    if len(rows) == len(table):
+        raise UserError(message)
+    notes.append(f"{counted(len(rows), 'row')} of {len(table):,} left out, because they have no label")
+    return (~empty).to_numpy().nonzero()[0].tolist()
 
 
 def labels_of(column: Iterable[Any], name: str, path: Path) -> list[str]:

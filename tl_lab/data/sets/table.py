@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from tl_lab.data.roots import places_of
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.domain_pair import DomainPair
+from tl_lab.data.sets.columns import labelled_rows, names_in
 from tl_lab.data.sets.roles import Roles, RowSplit, Shares, domains_of, named_pair, paired
 from tl_lab.data.sets.tables import OfTables
 from tl_lab.errors import UserError
@@ -28,6 +29,7 @@ class Table(OfTables):
             ``time``: the earliest rows are for training, the latest for test.
         val_share: share of all rows for validation.
         test_share: share of all rows for test.
+        unlabelled: what to do with rows without a label: ``stop``, or ``skip`` them and report how many.
         encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.sets.tables.OfTables`.
     """
@@ -42,6 +44,7 @@ class Table(OfTables):
         split: RowSplit = "random",
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.2,
+        unlabelled: Literal["stop", "skip"] = "stop",
         encoding: str = "utf-8",
         **options: Any,
     ) -> None:
@@ -49,11 +52,14 @@ class Table(OfTables):
         self.roles = Roles(self.group_column, domain_column, self.time_column, split)
         self.shares = Shares(val_share, test_share, self.seed)
         self.path, self.domain_column, self.encoding = path, domain_column, encoding
+        self.unlabelled = unlabelled
 
     def read(self) -> dict[str, Samples]:
         """Read the table, and split its rows."""
         place = file_of(self.path)
         table = self.table_at(place, self.encoding)
+        rows = labelled_rows(table, names_in(self.label_column), place, self.unlabelled, self.notes)
+        table = table if rows is None else table.iloc[rows].reset_index(drop=True)
         samples = self.rows_of(table, place, self.domain_column)
         parts = self.roles.parts(samples, self.shares, self.stratified_by)
         return self.encoded(parts, table, place, self.domain_column)

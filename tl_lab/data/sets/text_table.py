@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import torch
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.texts import Texts
@@ -15,6 +16,7 @@ from tl_lab.data.sets.columns import (
     Columns,
     cell_of,
     check_columns,
+    labelled_rows,
     names_in,
     problem_of,
     truth_of,
@@ -40,6 +42,8 @@ class TableOfTexts(OfTexts):
     """
 
     place_options = ("path",)
+    unlabelled: Literal["stop", "skip"] | None = None
+    """What to do with rows without a label; None if all rows need one."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -99,6 +103,9 @@ class TableOfTexts(OfTexts):
             raise UserError(f"data.path: there is no file {' or '.join(map(str, places_of(self.path)))}")
         others = [("label_column", self.label_columns), *self.roles.named, *further]
         texts, table = texts_and_others(self, path, self.encoding, self.text_columns, others)
+        rows = self.unlabelled and labelled_rows(table, self.label_columns, path, self.unlabelled, self.notes)
+        if rows:
+            texts, table = texts.subset(torch.tensor(rows)), table.iloc[rows].reset_index(drop=True)
         self.class_names, y = truth_of(table, self.label_columns, self.problem_kind, path)
         columns, self.column_values = self.roles.read(table, path)
         self.contents = [Samples(texts, y).fingerprint(), *self.roles.content(columns)]
@@ -128,6 +135,7 @@ class TextTable(TableOfTexts, TextSet):
             ``time``: the earliest rows are for training, the latest for test.
         val_share: share of all rows for validation.
         test_share: share of all rows for test.
+        unlabelled: what to do with rows without a label: ``stop``, or ``skip`` them and report how many.
         encoding: encoding of a text file.
         options: keyword arguments of :class:`~tl_lab.data.sets.text.TextSet`.
     """
@@ -145,10 +153,12 @@ class TextTable(TableOfTexts, TextSet):
         split: RowSplit = "random",
         val_share: Fraction = 0.1,
         test_share: Fraction = 0.2,
+        unlabelled: Literal["stop", "skip"] = "stop",
         encoding: str = "utf-8",
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.unlabelled = unlabelled
         roles = Roles(group_column, domain_column, time_column, split)
         self.take(path, text_column, label_column, val_share, test_share, encoding, predict, roles)
 
