@@ -45,7 +45,8 @@ _OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")  # a link to a file of th
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages (an event of MkDocs)."""
     stored = [paper for paper in papers() if paper.runs is not None]
-    index = ["# Methods", "", "Each page is generated from the docstring, the configuration file and stored results.", ""]
+    generated = "Each page is generated from the docstring, the configuration file and stored results."
+    index = ["# Methods", "", generated, ""]
     shown: set[str] = set()
     for group, title in GROUPS.items():
         index += [f"## {title}", ""]
