@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from tl_lab.config import choices, describe
 from tl_lab.config.instantiate import locate
@@ -37,13 +38,15 @@ DETAILS = {  # pages with a table of details that change numbers
     "domain_adaptation": ("domain_adaptation",),
 }
 _DETAIL = re.compile(r"^\| (?P<names>`[^|]*`) \| (?P<said>.*) \|$")
+_ON_THE_SITE = "one page per method"  # pages name what only the site has in these words, which become a link there
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)]+)\)")  # a link to a file of the repository that is no page
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages (an event of MkDocs)."""
     stored = [paper for paper in papers() if paper.runs is not None]
-    index = ["# Methods", "", "Each page is generated from docstring, configuration file and stored results.", ""]
+    generated = "Each page is generated from the docstring, the configuration file and stored results."
+    index = ["# Methods", "", generated, ""]
     shown: set[str] = set()
     for group, title in GROUPS.items():
         index += [f"## {title}", ""]
@@ -58,15 +61,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Turn links to files outside ``docs/`` into their names, and to copied files into their pages."""
+def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
+    """Turn links to files outside ``docs/`` into their names, and to copied files into their pages.
+
+    The repository does not contain the pages of methods. Pages therefore only mention them, and become links here.
+    """
     pages = {source: place for place, source in COPIED.items()}
 
     def link(found: re.Match[str]) -> str:
         text, target = found.groups()
         return f"[{text}]({pages[target]})" if target in pages else text
 
-    return _OUTSIDE.sub(link, markdown)
+    written = page.file.generated_by is None  # and not a card
+    linked = markdown.replace(_ON_THE_SITE, f"[{_ON_THE_SITE}](methods/index.md)") if written else markdown
+    return _OUTSIDE.sub(link, linked)
 
 
 def on_page_content(html: str, **_: Any) -> str:

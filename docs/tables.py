@@ -47,7 +47,7 @@ def choices_table() -> str:
     return "\n".join(rows)
 
 
-def embedded_pair_table(name: str = "embedded_pair.csv") -> str:
+def embedded_pair_table(name: str = "embedded_pair.csv", concepts: str = "docs/concepts.md") -> str:
     """Tabulate each setting's accuracies over seeds, and the paired difference from source-only."""
     runs = _rows(name)
     accuracies: dict[str, dict[int, tuple[float, float]]] = {}
@@ -79,7 +79,7 @@ def embedded_pair_table(name: str = "embedded_pair.csv") -> str:
     lines += [
         "",
         f"In per cent; ± is the half-width of a 95 % Student t interval over the seeds {seeds[0]} to {seeds[-1]}, for "
-        f"gains over the differences seed by seed. Protocol: {protocol}. Commit "
+        f"gains over the differences seed by seed. Protocol: [{protocol}]({concepts}#protocols). Commit "
         f"`{facts['git_commit'][:10]}`, {facts['date']}, PyTorch {facts['torch']}, {facts['threads']} CPU thread.",
     ]
     return "\n".join(lines)
@@ -87,7 +87,7 @@ def embedded_pair_table(name: str = "embedded_pair.csv") -> str:
 
 def first_seeds_table() -> str:
     """Tabulate the same for the seeds that were reported first."""
-    return embedded_pair_table("embedded_pair_first_seeds.csv")
+    return embedded_pair_table("embedded_pair_first_seeds.csv", "concepts.md")
 
 
 def settings_table(name: str = "embedded_pair_settings.csv") -> str:
@@ -881,9 +881,10 @@ def reproductions_table() -> str:
         "| experiment | protocol | method | measured | published | reproduced | runs | time per run |",
         "|---" * 8 + "|",
     ]
+    deviations = []
     for paper, runs, table in _reproductions():
         expected, verdicts = paper.expected, {row[0]: row[-1] for row in paper.rows}
-        protocol = " and ".join(dict.fromkeys(runs["data_protocol"].dropna()))
+        protocol = " and ".join(dict.fromkeys(map(_short_protocol, runs["data_protocol"].dropna())))
         for j, method in enumerate(table.methods):
             published = expected.mean(method, table.tasks)
             of = runs[named_methods(runs, expected) == method]
@@ -892,7 +893,8 @@ def reproductions_table() -> str:
             if verdict and not paper.same_recipe:  # another recipe cannot reproduce the paper
                 words = {"yes": "within tolerance", "no, above": "outside, above", "no, below": "outside, below"}
                 text = words.get(verdict, verdict)
-                verdict = f"{text} (deviation: {expected.deviation})" if expected.deviation else f"reduced, {text}"
+                verdict = f"{text} (deviation)" if expected.deviation else f"reduced, {text}"
+                deviations += [f"`{paper.name}`: {expected.deviation}"] if expected.deviation else []
             measured = format_metric(
                 expected.metric, float(table.overall[j]), float(table.overall_half[j]), table.overall_both.get(j)
             )
@@ -901,7 +903,13 @@ def reproductions_table() -> str:
                 f"| {measured} | {format_metric(expected.metric, published)} | {verdict} "
                 f"| {tasks}{_seeds(of['seed'].nunique())} | {_seconds(of['duration_s'].median())} |"
             )
-    return "\n".join(lines)
+    noted = f"Deviations: {'; '.join(dict.fromkeys(deviations))}." if deviations else "No experiment has a deviation."
+    return "\n".join([*lines, "", noted])
+
+
+def _short_protocol(protocol: str) -> str:
+    """Keep ways and shots of the protocol of episodes, whose other numbers would make the table too wide."""
+    return protocol.partition(", ")[0] if "-shot" in protocol else protocol
 
 
 _ENOUGH_SEEDS = 5
@@ -1034,7 +1042,8 @@ def reproduction_pages() -> str:
         file = choices("experiment")["experiment"][name]
         sections = crossed_sections((table, expected.metric, expected.tasks or ""), expected)
         facts = runs.iloc[0]
-        protocol = "" if pd.isna(facts["data_protocol"]) else f"; protocol: {facts['data_protocol']}"
+        stored = "" if pd.isna(facts["data_protocol"]) else f"; protocol: {facts['data_protocol']}"
+        protocol = re.sub(r"\b1 queries\b", "1 query", stored)  # as runs of earlier versions recorded it
         commits = [f"`{commit[:10]}`" for commit in dict.fromkeys(runs["git_commit"])]
         dates = sorted({*runs["date"]})
         parts += [

@@ -66,6 +66,25 @@ def test_the_example_method_trains(tmp_path, monkeypatch):
     assert "train/mean_distance" in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0]
 
 
+def test_links_lead_to_files_and_headings_of_the_repository():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("examples/*.md")]
+    found = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
+    links = [(page, link) for page in pages for link in found.findall(page.read_text(encoding="utf-8"))]
+    assert len(links) > 150
+    wrong = []
+    for page, link in links:
+        place, _, heading = link.partition("#")
+        target = (page.parent / place).resolve() if place else page
+        known = target.exists() and (not heading or heading in _anchors(target))
+        wrong += [] if known else [f"{page.name}: {link}"]
+    assert wrong == []
+
+
+def _anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
 def test_stored_results_name_no_place_of_a_machine():
     portable = runpy.run_path(str(ROOT / "benchmarks" / "portable.py"))["portable"]
     messages = [

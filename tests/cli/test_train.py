@@ -437,6 +437,27 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no choice 'ewcc' of strategy; did you mean 'ewc'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("group", ["hydra/launcher", "hydra/sweeper"])
+def test_the_list_of_launchers_and_sweepers_is_that_of_valid_choices(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["-m", "seed=0,1", f"{group}=nothing_like_it"])
+    valid = capsys.readouterr().err.rstrip().partition("valid: ")[2].split(", ")
+    assert {"basic"} < set(valid)
+    tl_lab_main(["list", group, "--plain"])
+    listed = [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sorted(listed) == valid
+    tl_lab_main(["list", group])
+    assert set(valid) <= set(re.split(r"[\s,]+", capsys.readouterr().out))
+    tl_lab_main(["list"])
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  {group} "))
+    assert row.split()[1] == str(len(valid))
+    with pytest.raises(SystemExit):
+        tl_lab_main(["list", group, "basic"])
+    assert f"{group}=basic --cfg hydra -p {group.replace('/', '.')}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("group", list(choices()))
 def test_the_list_of_a_group_fits_a_screen(group: str, capsys: pytest.CaptureFixture[str]) -> None:
     tl_lab_main(["list", group])

@@ -9,6 +9,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, NamedTuple
 
 from tl_lab import commands
+from tl_lab.cli.of_hydra import choices_of_hydra
 from tl_lab.cli.terminal import print_columns
 from tl_lab.config import choices, describe
 from tl_lab.config.class_attributes import class_attribute
@@ -26,6 +27,7 @@ _NAMES = 58  # width of the column with the first names of a group
 _WIDTH = 96  # width of a line in a group's list
 _LINES = 40  # largest number of lines of a group's list; a longer list shows names only
 _USE_WITH = "# Use with: "  # in the header of a choice: others that it needs
+_OF_HYDRA = "from Hydra or a plugin"
 _OF_PACKAGE = {
     "": "for a data set or a domain pair",
     "continual": "for streams of tasks",
@@ -74,18 +76,22 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def _list(options: argparse.Namespace) -> None:
     groups = choices(options.group)
+    others = choices_of_hydra(groups)
     if options.choice is not None:
-        _show_choice(options.group, options.choice, groups[options.group])
+        _show_choice(options.group, options.choice, groups[options.group], others.get(options.group, ()))
     elif options.plain:
-        rows = ((group, name, describe(file)) for group, files in groups.items() for name, file in files.items())
+        described = {group: {name: describe(file) for name, file in files.items()} for group, files in groups.items()}
+        for group, names in others.items():
+            described[group] |= dict.fromkeys(names, _OF_HYDRA)
+        rows = ((group, name, text) for group, texts in described.items() for name, text in texts.items())
         print_columns(("group", "choice", "what it is"), rows)
     elif options.group is not None:
-        _show_group(options.group, groups[options.group], options.long)
+        _show_group(options.group, groups[options.group], others.get(options.group, ()), options.long)
     else:
-        _show_all(groups)
+        _show_all({group: [*files, *others.get(group, ())] for group, files in groups.items()})
 
 
-def _show_all(groups: Mapping[str, Mapping[str, Path]]) -> None:
+def _show_all(groups: Mapping[str, Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -99,7 +105,7 @@ def _show_all(groups: Mapping[str, Mapping[str, Path]]) -> None:
         table.add_column(style=style, no_wrap=True)
     table.add_column(no_wrap=True)
     for name in order:
-        table.add_row(f"  {name}", str(len(groups[name])), _few(list(groups[name])))
+        table.add_row(f"  {name}", str(len(groups[name])), _few(groups[name]))
     say(
         Text.assemble(("Choices", "bold"), ("   group=choice on the command line of a run", "dim")),
         table,
@@ -110,7 +116,7 @@ def _show_all(groups: Mapping[str, Mapping[str, Path]]) -> None:
     )
 
 
-def _few(names: list[str]) -> str:
+def _few(names: Sequence[str]) -> str:
     """List the first choices of a group and the number of the others."""
     shown: list[str] = []
     for name in names:
@@ -121,7 +127,7 @@ def _few(names: list[str]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def _show_group(group: str, files: Mapping[str, Path], long: bool) -> None:
+def _show_group(group: str, files: Mapping[str, Path], others: Sequence[str], long: bool) -> None:
     from rich.text import Text
 
     from tl_lab.config.knobs import group_comments
@@ -142,7 +148,8 @@ def _show_group(group: str, files: Mapping[str, Path], long: bool) -> None:
     ]
     lines = len(header) + len(files) + 2 * len(kinds)
     if long or lines <= _LINES:
-        say(*header, *_described(files, kinds))
+        more = [Text(), Text.assemble(f"  {_OF_HYDRA}: ", (", ".join(others), "cyan"))] if others else []
+        say(*header, *_described(files, kinds), *more)
         return
     short = Text("  one line per choice  ", end="").append(commands.command("list", group, "--long"), "cyan")
     say(*header, short, Text(), _named(kinds))
@@ -220,7 +227,7 @@ def _in_a_run(group: str, choice: str, file: Path, options: Sequence[str] = ()) 
     return commands.command("assess", *words) if group == "assess" else commands.train(*words)
 
 
-def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
+def _show_choice(group: str, choice: str, files: Mapping[str, Path], others: Sequence[str]) -> None:
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
@@ -229,8 +236,11 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path]) -> None:
     from tl_lab.config.knobs import knobs
     from tl_lab.results.screen.console import say
 
+    if choice in others:
+        shown = commands.train(f"{group}={choice}", "--cfg", "hydra", "-p", group.replace("/", "."))
+        raise UserError(f"{group}={choice} comes {_OF_HYDRA}; this command prints its options: {shown}")
     if choice not in files:
-        raise UserError(f"there is no choice {choice!r} of {group}; {nearest(choice, files)}")
+        raise UserError(f"there is no choice {choice!r} of {group}; {nearest(choice, [*files, *others])}")
     found = [knob for knob in knobs(group, files[choice]) if knob.value or knob.comment]
     table = Table.grid(padding=(0, 2))
     for style in ("cyan", "bold"):

@@ -50,10 +50,14 @@ def knobs(group: str, file: Path) -> list[Knob]:
 
 
 def group_comments() -> dict[str, str]:
-    """Describe each group by its comment in the defaults list of ``conf/config.yaml``, in the same order."""
+    """Describe each group by its comment in the defaults list of ``conf/config.yaml``, in the same order.
+
+    The list does not contain ``hydra/sweeper``, whose default is Hydra's own.
+    """
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
     matches = (_DEFAULT.match(line) for line in text.splitlines())
-    return {match["name"]: match["note"] or "" for match in matches if match and match["choice"] is not None}
+    found = {match["name"]: match["note"] or "" for match in matches if match and match["choice"] is not None}
+    return {**found, "hydra/sweeper": "which settings a sweep runs; all combinations by default"}
 
 
 def _read(prefix: str, lines: list[str]) -> tuple[list[Knob], list[str]]:
