@@ -63,7 +63,7 @@ RUNS = {
             Shown(
                 "learning_curves",
                 "learning_curves",
-                "Losses, accuracies, label-free scores, gradients and schedules over the training steps.",
+                "Losses, accuracies, label-free scores, gradients and schedules over the updates.",
             ),
             Shown(
                 "confusion",

@@ -43,8 +43,22 @@ def test_curves_have_a_panel_for_each_kind_and_a_name_for_each_line(metrics):
     assert _texts(figure.axes[1]) == ["train domain accuracy", "val source"]
     assert _texts(figure.axes[2]) == ["lambda"]
     assert _texts(figure.axes[3]) == []
-    assert figure.axes[-1].get_xlabel() == "training step"
+    assert figure.axes[-1].get_xlabel() == "update"
     assert [len(ax.lines) for ax in figure.axes] == [5, 3, 1, 1], "noisy lines: raw and smoothed"
+
+
+def test_the_only_term_of_the_loss_is_drawn_once(metrics):
+    metrics["train/task_loss"] = metrics["train/loss"]
+    loss = learning_curves(metrics).axes[0]
+    assert _texts(loss) == ["train", "val source"]
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), metrics["train/loss"])
+
+
+def test_a_term_that_equals_the_loss_at_some_updates_only_is_drawn(metrics):
+    metrics["train/task_loss"] = np.where(metrics["step"] < 100, metrics["train/loss"], 0.1)
+    assert _texts(learning_curves(metrics).axes[0]) == ["train total loss", "train task loss", "val source"]
+    metrics["train/task_loss"] = np.where(metrics["step"] < 100, metrics["train/loss"], np.nan)
+    assert "train task loss" in _texts(learning_curves(metrics).axes[0])
 
 
 def test_curves_keep_scores_apart_and_draw_f1_only_where_it_differs():

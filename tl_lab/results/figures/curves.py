@@ -42,16 +42,18 @@ _PANELS = {
 }  # heights in inches
 _LABEL = 0.2  # height of a line's label in inches
 _GRADIENT = "grad_norm_"
+_TOTAL = "train/loss"
 _MANY_POINTS = 80
 
 
 @matplotlib.rc_context(STYLE)
 def learning_curves(metrics: "pd.DataFrame") -> Figure:
-    """Draw the metrics of a run over its steps.
+    """Draw the metrics of a run over its updates.
 
     There are panels for losses, shares (accuracy, AUROC), other scores, regression errors, the gradient of each loss
     term at the features, schedules and learning rates. Only panels with data are drawn, one below the other. Lines are
-    labelled at their ends. Balanced accuracy and F1 are drawn only if they differ from the accuracy. Long noisy lines
+    labelled at their ends. Balanced accuracy and F1 are drawn only if they differ from the accuracy, a term of the loss
+    only if it differs from the total loss. Long noisy lines
     are drawn in a light colour, with their centred running mean (over a fortieth of the points) on top.
 
     Args:
@@ -82,7 +84,7 @@ def learning_curves(metrics: "pd.DataFrame") -> Figure:
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
         if len(names) > 1 or _curve_label(names[0], names) != _title(title, names).lower():
             name_lines(ax, lines, [_curve_label(name, names) for name in names], height)
-    axes[-1].set_xlabel("training step" if horizontal == "step" else "epoch")
+    axes[-1].set_xlabel("update" if horizontal == "step" else "epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
@@ -160,7 +162,11 @@ def _title(panel: str, names: Sequence[str]) -> str:
 
 
 def _says_the_same(metrics: "pd.DataFrame", name: str) -> bool:
-    """Whether a balanced accuracy or F1 is within two points of the accuracy of the same set, and would overlap it."""
+    """Whether a line would hide another: the only term of the loss, or balanced accuracy and F1 near the accuracy."""
+    split, _, metric = split_name(name)
+    if split == "train" and _panel(split, metric) == "Loss" and name != _TOTAL and _TOTAL in metrics:
+        total, term = _column(metrics, _TOTAL), _column(metrics, name)
+        return bool(np.allclose(total, term, rtol=1e-6, atol=0.0, equal_nan=True))
     plain = companion(name)
     if plain is None or plain not in metrics:
         return False

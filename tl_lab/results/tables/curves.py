@@ -22,7 +22,7 @@ class Curve:
     """A metric over training, aggregated over seeds.
 
     Args:
-        steps: training steps in ascending order, ``(T,)``.
+        steps: numbers of updates in ascending order, ``(T,)``.
         mean: mean over the seeds that logged a value at each step, ``(T,)``.
         spread: standard deviation over seeds (ddof 1), ``(T,)``; for two seeds half their difference; NaN for one seed.
         n: number of seeds.
