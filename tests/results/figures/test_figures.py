@@ -64,7 +64,7 @@ def test_a_term_that_equals_the_loss_at_some_updates_only_is_drawn(metrics):
 def test_curves_keep_scores_apart_and_draw_f1_only_where_it_differs():
     frame = pd.DataFrame({"step": [1, 2], "val/acc": [0.5, 0.6], "val/f1_macro": [0.49, 0.61], "val/entropy": [1, 2.0]})
     figure = learning_curves(frame.assign(**{"val/balanced_acc": [0.5, 0.3]}))
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["Accuracy", "Scores"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["Accuracy", "Label-free scores"]
     assert _texts(figure.axes[0]) == ["val accuracy", "val balanced accuracy"]
     assert _texts(figure.axes[1]) == ["val entropy"]
 
@@ -256,7 +256,72 @@ def test_no_interval_is_named_where_none_is_drawn():
 
 def test_errors_of_different_units_have_panels_of_their_own():
     frame = pd.DataFrame({"step": [1, 2], "val/mae": [1.0, 0.5], "val/mse": [9.0, 4.0], "val/r2": [0.1, 0.2]})
-    assert [ax.get_title(loc="left") for ax in learning_curves(frame).axes] == ["Scores", "MAE", "MSE"]
+    figure = learning_curves(frame)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["R²", "MAE", "MSE"]
+    assert [_texts(ax) for ax in figure.axes] == [["val"]] * 3, "the titles name the metrics"
+
+
+def test_panels_of_several_tasks_say_what_they_show():
+    frame = pd.DataFrame({"step": [1, 2], "train/rte_weight": [1.0, 0.9], "train/sts_b_weight": [1.0, 1.1]})
+    frame = frame.assign(**{"train/cosine_rte_sts_b": [0.2, -0.1], "val/task_mean": [0.4, 0.5], "val/rte/acc": 0.5})
+    frame = frame.assign(**{"val/sts_b/r2": [0.3, 0.4], "train/lambda": [0.0, 1.0], "train/fisher_trace": [5.0, 9.0]})
+    labels = {ax.get_title(loc="left"): _texts(ax) for ax in learning_curves(frame).axes}
+    assert labels == {
+        "Accuracy": ["val rte"],
+        "Scores": ["val mean over tasks", "val sts_b R²"],
+        "Cosines between the tasks' gradients": ["rte sts b"],
+        "Loss weights": ["rte", "sts b"],
+        "Schedules": ["lambda"],
+        "Other training values": ["fisher trace"],
+    }
+
+
+def test_errors_of_a_task_in_training_share_the_panel_of_those_in_validation():
+    frame = pd.DataFrame({"step": [1, 2], "train/stsb_mae": [2.0, 1.0], "val/stsb/mae": [2.5, 1.5]})
+    (panel,) = learning_curves(frame).axes
+    assert (panel.get_title(loc="left"), _texts(panel)) == ("MAE", ["train stsb MAE", "val stsb"])
+
+
+def test_the_mean_of_a_stream_is_named():
+    frame = pd.DataFrame({"step": [1, 2], "train/acc": 0.9, "val/acc": 0.5, "val/task1/acc": 0.4, "val/task2/acc": 0.6})
+    assert _texts(learning_curves(frame).axes[0]) == ["train", "val mean over tasks", "val task1", "val task2"]
+
+
+def test_the_interval_over_episodes_is_a_band_and_not_a_line():
+    frame = pd.DataFrame({"step": [1, 2], "train/acc": [0.5, 0.7], "val/acc": [0.6, 0.8], "val/acc_ci95": [0.1, 0.05]})
+    (panel,) = learning_curves(frame).axes
+    assert _texts(panel) == ["train", "val ± 95 %"]
+    (band,) = panel.collections
+    ends = band.get_paths()[0].get_extents()
+    np.testing.assert_allclose([ends.y0, ends.y1], [0.5, 0.85])
+    assert len(panel.lines) == 2
+
+
+def test_weights_that_never_change_are_not_drawn():
+    frame = pd.DataFrame({"step": [1, 2], "train/rte_weight": 1.0, "train/mrpc_weight": 1.0, "train/loss": [2.0, 1.0]})
+    assert [ax.get_title(loc="left") for ax in learning_curves(frame).axes] == ["Loss"]
+
+
+def test_penalties_are_drawn_as_terms_of_the_loss():
+    frame = pd.DataFrame({"step": [1, 2], "train/loss": [2.0, 3.0], "train/task_loss": 1.0, "train/ewc": [1.0, 2.0]})
+    figure = learning_curves(frame)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["Loss"]
+    assert _texts(figure.axes[0]) == ["train total loss", "train task loss", "train ewc"]
+
+
+@pytest.mark.parametrize(
+    ("names", "title", "labels"),
+    [
+        (["val/auroc"], "AUROC", ["val"]),
+        (["val/auroc", "val/subset_acc"], "Scores, per cent", ["val AUROC", "val exact match"]),
+        (["val/a/acc", "val/b/auroc"], "Scores, per cent", ["val a accuracy", "val b AUROC"]),
+        (["train/acc", "val/acc"], "Accuracy", ["train", "val"]),
+    ],
+)
+def test_titles_of_panels_of_shares_name_a_single_metric(names, title, labels):
+    frame = pd.DataFrame({"step": [1, 2], **{name: [0.5, 0.6 + 0.1 * i] for i, name in enumerate(names)}})
+    (panel,) = learning_curves(frame).axes
+    assert (panel.get_title(loc="left"), _texts(panel)) == (title, labels)
 
 
 def test_chosen_epochs_are_marked_on_the_targets_curve():

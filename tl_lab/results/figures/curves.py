@@ -33,16 +33,25 @@ _PANELS = {
     "Loss": 2.7,
     "Accuracy": 2.7,
     "Scores": 1.9,
+    "Label-free scores": 1.9,
     "MAE": 1.9,
     "MSE": 1.9,
     "Errors": 1.9,
     "Gradient at the features": 1.9,
+    "Cosines between the tasks' gradients": 1.9,
+    "Loss weights": 1.6,
     "Schedules": 1.6,
+    "Other training values": 1.6,
     "Learning rate": 1.6,
 }  # heights in inches
 _LABEL = 0.2  # height of a line's label in inches
 _GRADIENT = "grad_norm_"
+_COSINE, _WEIGHT = "cosine_", "_weight"
+_INTERVAL = "_ci95"
 _TOTAL = "train/loss"
+_PENALTIES = {"ewc", "l2_sp", "mas", "si"}  # terms of the loss whose names do not say so
+_NAMED_BY_METRIC = ("Accuracy", "Scores", "Errors")
+_SCHEDULES = {"lambda", "ramp"}
 _MANY_POINTS = 80
 
 
@@ -50,10 +59,12 @@ _MANY_POINTS = 80
 def learning_curves(metrics: "pd.DataFrame") -> Figure:
     """Draw the metrics of a run over its updates.
 
-    There are panels for losses, shares (accuracy, AUROC), other scores, regression errors, the gradient of each loss
-    term at the features, schedules and learning rates. Only panels with data are drawn, one below the other. Lines are
+    There are panels for losses, shares (accuracy, AUROC), other scores, scores that need no labels, regression errors,
+    the gradient of each loss term at the features, cosines between the tasks' gradients, weights of the losses,
+    schedules, other values and learning rates. Only panels with data are drawn, one below the other. Lines are
     labelled at their ends. Balanced accuracy and F1 are drawn only if they differ from the accuracy, a term of the loss
-    only if it differs from the total loss. Long noisy lines
+    only if it differs from the total loss, weights only if one changes.
+    The interval of a mean over episodes is a band. Long noisy lines
     are drawn in a light colour, with their centred running mean (over a fortieth of the points) on top.
 
     Args:
@@ -80,10 +91,11 @@ def learning_curves(metrics: "pd.DataFrame") -> Figure:
             _log_if_wide(ax, metrics[names].to_numpy(dtype=float))
         elif title == "Accuracy":
             ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        elif title == "Schedules":
+        elif title in ("Loss weights", "Schedules"):
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
-        if len(names) > 1 or _curve_label(names[0], names) != _title(title, names).lower():
-            name_lines(ax, lines, [_curve_label(name, names) for name in names], height)
+        labels = [_curve_label(name, names) + " ± 95 %" * (name + _INTERVAL in metrics) for name in names]
+        if any(labels):  # not if the title says it all
+            name_lines(ax, lines, labels, height)
     axes[-1].set_xlabel("update" if horizontal == "step" else "epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -132,10 +144,18 @@ def _panels(metrics: "pd.DataFrame") -> dict[str, list[str]]:
     panels: dict[str, list[str]] = {title: [] for title in _PANELS}
     for name in metrics.columns:
         split, _, metric = split_name(name)
-        if name in ("epoch", "step") or split == "test" or not np.isfinite(_column(metrics, name)).any():
+        if (
+            name in ("epoch", "step")
+            or split == "test"
+            or name.endswith(_INTERVAL)
+            or not np.isfinite(_column(metrics, name)).any()
+        ):
             continue
         if not _says_the_same(metrics, name):
             panels[_panel(split, metric)].append(name)
+    weights = panels["Loss weights"]
+    if all(np.nanmax(column) == np.nanmin(column) for column in (_column(metrics, name) for name in weights)):
+        weights.clear()
     return {title: names for title, names in panels.items() if names}
 
 
@@ -150,15 +170,34 @@ def _panel(split: str, metric: str) -> str:
         return readable(metric) if readable(metric) in _PANELS else "Errors"  # each in its own unit
     if metric == "lr" or metric.startswith(("lr-", "lr_")) or metric.endswith("_lr"):
         return "Learning rate"
-    if "loss" in metric or "penalty" in metric:
+    if split != "train":
+        return "Loss" if "loss" in metric else "Label-free scores"
+    if "loss" in metric or "penalty" in metric or metric in _PENALTIES:
         return "Loss"
-    return "Schedules" if split == "train" else "Scores"
+    if metric.startswith(_COSINE):
+        return "Cosines between the tasks' gradients"
+    if metric.endswith(_WEIGHT):
+        return "Loss weights"
+    if error := next((one for one in ("MAE", "MSE") if metric.endswith(f"_{one.lower()}")), ""):  # of a task
+        return error
+    return "Schedules" if metric in _SCHEDULES else "Other training values"
 
 
 def _title(panel: str, names: Sequence[str]) -> str:
-    """Return the title of a panel; a panel of shares whose main metric is not the accuracy has a general title."""
-    leading = leading_metric(names) if panel == "Accuracy" else None
-    return panel if leading in (None, ASSUMED) else "Scores, per cent"
+    """Return the title of a panel, which names the metric if the panel has a single one."""
+    if panel not in _NAMED_BY_METRIC:
+        return panel
+    if (metric := _single(names)) is not None:
+        words = readable(metric)
+        return words[:1].upper() + words[1:]
+    main = {split_name(name).metric for name in names if leads(name)} or {leading_metric(names) or ASSUMED}
+    return panel if panel != "Accuracy" or main == {ASSUMED} else "Scores, per cent"
+
+
+def _single(names: Sequence[str]) -> str | None:
+    """Return the metric of a panel, if all of its lines show the same one."""
+    metrics = {split_name(name).metric for name in names}
+    return metrics.pop() if len(metrics) == 1 else None
 
 
 def _says_the_same(metrics: "pd.DataFrame", name: str) -> bool:
@@ -184,6 +223,9 @@ def _line(ax: Axes, metrics: "pd.DataFrame", horizontal: str, name: str, rank: i
     x, y = _column(metrics, horizontal), _column(metrics, name)
     there = np.isfinite(x) & np.isfinite(y)
     x, y = x[there], y[there]
+    if name + _INTERVAL in metrics:
+        half = _column(metrics, name + _INTERVAL)[there]
+        ax.fill_between(x, y - half, y + half, color=PALETTE[rank % len(PALETTE)], alpha=0.18, lw=0)
     split = split_name(name).split
     colour = PALETTE[rank % len(PALETTE)]
     dashes = ":" if split == "oracle" else "-"
@@ -199,15 +241,27 @@ def _line(ax: Axes, metrics: "pd.DataFrame", horizontal: str, name: str, rank: i
 def _curve_label(name: str, panel: Sequence[str]) -> str:
     """Return the label of a line: the part of its name that distinguishes it within its panel."""
     split, part, metric = split_name(name)
-    if metric.startswith(_GRADIENT):
+    kind = _panel(split, metric)
+    if kind == "Gradient at the features":
         return readable(metric.removeprefix(_GRADIENT))
-    words = [split, part] if _panel(split, metric) not in ("Schedules", "Learning rate") else [part]
+    if kind == "Cosines between the tasks' gradients":
+        return readable(metric.removeprefix(_COSINE))
+    if kind == "Loss weights":
+        return readable(metric.removesuffix(_WEIGHT))
+    words = [split, part] if kind not in ("Schedules", "Other training values", "Learning rate") else [part]
     alone = sum(split_name(other)[:2] == (split, part) for other in panel) == 1
     if metric == "loss" and split == "train" and not alone:
         words.append("total loss")
-    elif not (leads(metric) or metric == "loss") or not alone:
+    elif not alone or not _names(_title(kind, panel), metric):
         words.append(readable(metric))
+    elif not part and any(split_name(other).split == split and split_name(other).part for other in panel):
+        words.append("mean over tasks")
     return " ".join(filter(None, words))
+
+
+def _names(title: str, metric: str) -> bool:
+    """Whether a panel's title is the name of the metric, so that labels need not repeat it."""
+    return title.lower() == readable(metric).lower()
 
 
 def _log_if_wide(ax: Axes, values: np.ndarray) -> None:
