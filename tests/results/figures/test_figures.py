@@ -11,7 +11,8 @@ from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.curves import learning_curves, selection_curve
 from tl_lab.results.figures.drawing import boxes_apart, moved_apart, save_figures
 from tl_lab.results.figures.embedding import PairFeatures, decision_boundary, domain_embedding, embeddings_beside
-from tl_lab.results.figures.sweeps import parameters_figure, settings_intervals
+from tl_lab.results.figures.sweeps import curves_figure, parameters_figure, settings_intervals
+from tl_lab.results.tables.curves import Curve
 
 
 def _texts(ax):
@@ -244,6 +245,26 @@ def test_settings_are_dots_and_intervals():
     np.testing.assert_allclose(segments[0], [[45, 0], [55, 0]])
     assert len(ax.lines[0].get_xdata()) == 6
     np.testing.assert_allclose(ax.lines[1].get_xdata(), [50, 60])
+
+
+def test_points_of_short_lines_are_marked(metrics):
+    few = learning_curves(metrics[::10]).axes[0].lines
+    assert [line.get_marker() for line in few] == ["o"] * len(few)
+    many = learning_curves(metrics).axes[0].lines
+    assert [line.get_marker() for line in many] == ["None", ""] * 2 + ["o"], "validation has four points"
+
+
+def test_a_score_measured_once_stands_at_its_update_with_a_bar():
+    steps = np.arange(10, 101, 10)
+    loss = Curve(steps, 1 / steps, np.full(10, 0.01), 3)
+    once = Curve(np.array([100]), np.array([0.5]), np.array([0.1]), 3)
+    left, right = curves_figure({"val/acc": {"none": once}, "train/loss": {"none": loss}}).axes
+    assert left.get_xlim() == right.get_xlim()
+    (bar,) = left.collections
+    np.testing.assert_allclose(bar.get_segments()[0], [[100, 40], [100, 60]])
+    assert (left.lines[0].get_marker(), right.lines[0].get_marker()) == ("o", "o")
+    dense = Curve(np.arange(50), np.ones(50), np.zeros(50), 3)
+    assert curves_figure({"train/loss": {"none": dense}}).axes[0].lines[0].get_marker() == ""
 
 
 def test_no_interval_is_named_where_none_is_drawn():

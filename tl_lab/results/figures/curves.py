@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from tl_lab.results.figures.drawing import GREY, PALETTE, STYLE, TARGET, name_lines
+from tl_lab.results.figures.drawing import GREY, MARKED, PALETTE, STYLE, TARGET, name_lines
 from tl_lab.results.folder.selection import reached
 from tl_lab.results.names import (
     ASSUMED,
@@ -115,7 +115,7 @@ def selection_curve(epochs: Sequence[int], scores: Sequence[float], chosen: Sequ
     """
     figure = Figure(figsize=(8.0, 3.6), layout="constrained")
     ax = figure.subplots()
-    ax.plot(epochs, scores, color=TARGET, marker="o" if len(epochs) <= 25 else "", ms=3.5)
+    ax.plot(epochs, scores, color=TARGET, marker="o" if len(epochs) <= MARKED else "", ms=3.5)
     ax.margins(x=0.03)
     found = [score for score in map(reached, chosen) if score is not None]
     metric = found[0][0] if found else ASSUMED
@@ -234,7 +234,7 @@ def _line(ax: Axes, metrics: "pd.DataFrame", horizontal: str, name: str, rank: i
         import pandas as pd
 
         y = pd.Series(y).rolling(max(len(y) // 40, 3), center=True, min_periods=1).mean().to_numpy()
-    marker = "o" if (len(y) <= 25 and split != "train") or len(y) == 1 else ""
+    marker = "o" if len(y) <= MARKED else ""
     return ax.plot(x, y, dashes, color=colour, marker=marker, ms=3.5)[0]
 
 

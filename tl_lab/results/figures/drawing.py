@@ -19,7 +19,7 @@ from matplotlib.transforms import ScaledTranslation, Transform
 from tl_lab.results.folder.files import replacing
 
 __all__ = [
-    "DPI", "GREY", "GRID", "INK", "PALETTE", "SOURCE", "STYLE", "TARGET",
+    "DPI", "GREY", "GRID", "INK", "MARKED", "PALETTE", "SOURCE", "STYLE", "TARGET",
     "above", "boxes_apart", "class_colours", "darker", "fit_names", "fonts_for",
     "keep_within", "moved_apart", "name_lines", "numpy_of",
     "save_figures", "shortened",
@@ -61,6 +61,8 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 DPI = 150
+MARKED = 25
+"""Largest number of points of a line that are marked one by one."""
 
 
 def name_lines(ax: Axes, lines: Sequence[Line2D], labels: Sequence[str], height: float) -> None:

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from tl_lab.results.figures.drawing import (
     GREY,
     INK,
+    MARKED,
     SOURCE,
     STYLE,
     boxes_apart,
@@ -40,7 +41,8 @@ __all__ = ["budgets_figure", "curves_figure", "parameters_figure", "ranks_figure
 def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
     """Draw learning curves: the mean over seeds, with a band of one standard deviation on either side.
 
-    With two seeds, the band covers the range of both.
+    With two seeds, the band covers the range of both. Up to 25 points of a line are marked; a metric that was measured
+    once, for example after the only epoch, is a point with a bar. All panels have the same updates.
 
     Args:
         curves: for each metric, which has its own panel, the curve of each setting by its name.
@@ -53,13 +55,15 @@ def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
     columns = 1 if max(map(len, settings), default=0) > 45 else 2
     rows = -(-len(settings) // columns)
     figure = Figure(figsize=(4.6 * len(curves), 3.1 + 0.19 * rows), layout="constrained")
-    for ax, (name, panel) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+    axes = figure.subplots(1, len(curves), squeeze=False, sharex=True)[0]
+    for ax, (name, panel) in zip(axes, curves.items(), strict=True):
         scale = _scale(name)
         for setting, curve in panel.items():
             mean, spread = scale * curve.mean, scale * curve.spread
-            alone = {"marker": "o", "ms": 4} if len(mean) == 1 else {}
-            ax.plot(curve.steps, mean, color=colours[setting], **alone)
-            if np.isfinite(spread).any():
+            ax.plot(curve.steps, mean, color=colours[setting], marker="o" if len(mean) <= MARKED else "", ms=3.5)
+            if len(mean) == 1:
+                ax.vlines(curve.steps, mean - spread, mean + spread, color=colours[setting], alpha=0.4)
+            elif np.isfinite(spread).any():
                 band = mean - spread, mean + spread
                 ax.fill_between(curve.steps, *band, color=colours[setting], alpha=0.18, lw=0)
         _keep_possible(ax, name, np.concatenate([curve.mean for curve in panel.values()]))
