@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from texts_of_figures import cut_off, overlapping
 
 from tl_lab.results.figures.drawing import class_colours
 from tl_lab.results.figures.episodes import episode_answers, episode_embedding
@@ -26,6 +27,17 @@ def test_answers_are_framed_by_the_predicted_class(ways, shots, channels):
     shown = axes[0, shots + 1].images[0].get_array()
     expected = queries[0, 0, 0] if channels == 1 else queries[0, 0].transpose(1, 2, 0)
     np.testing.assert_array_equal(shown, expected)
+
+
+@pytest.mark.parametrize("names", [list("abcde"), ["golden retriever", "school bus", "African hunting dog"]])
+def test_no_text_of_an_episode_is_cut_off_or_covered(names):
+    predicted = np.tile(np.arange(len(names))[:, None], (1, 4))
+    predicted[0, 1:3] = 2
+    figure = episode_answers(
+        *np.zeros((2, len(names), 4, 1, 6, 6)), predicted, names, "One episode, 5-way 1-shot, test"
+    )
+    assert cut_off(figure) == []
+    assert overlapping(figure) == []
 
 
 def test_the_embedding_shows_class_means_and_rings_mistakes():

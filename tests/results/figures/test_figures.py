@@ -6,6 +6,7 @@ import pytest
 import torch
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
+from texts_of_figures import cut_off, overlapping
 
 from tl_lab.results.figures.confusion import confusion_matrix
 from tl_lab.results.figures.curves import learning_curves, selection_curve
@@ -362,6 +363,27 @@ def test_chosen_epochs_are_marked_on_the_targets_curve():
     assert [line.get_linestyle() for line in upright] == ["-", "--", "-"]
     dots = [tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xdata()) == 1]
     assert dots == [(2, 0.5), (3, 0.7), (4, 0.6)]
+
+
+@pytest.mark.parametrize("values", [(0.68, 0.69), (0.1, 0.9), (0.9981, 0.9984)])
+def test_ticks_in_per_cent_differ_in_a_narrow_range(values):
+    frame = pd.DataFrame({"step": [1, 2], "val/acc": values})
+    figures = learning_curves(frame), selection_curve([1, 2], values, [])
+    for figure in figures:
+        figure.draw_without_rendering()
+        ax = figure.axes[0]
+        ticks = [label.get_text() for label in ax.get_yticklabels()]
+        assert len(set(ticks)) == len(ticks)
+        assert [float(tick.removesuffix("%")) for tick in ticks] == pytest.approx(100 * ax.get_yticks())
+
+
+@pytest.mark.parametrize(
+    "names", [["a", "b"], ["entailment", "not_entailment", "c"], [f"class {i}" for i in range(12)]]
+)
+def test_no_text_of_a_confusion_matrix_is_cut_off_or_covered(names):
+    figure = confusion_matrix(3 * np.eye(len(names)) + 1, names, "Confusion matrix, test set of the target")
+    assert cut_off(figure) == []
+    assert overlapping(figure) == []
 
 
 def test_figures_are_saved_whole(tmp_path):

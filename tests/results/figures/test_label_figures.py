@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from texts_of_figures import cut_off, overlapping
 
 from tl_lab.results.figures.labels import label_confusion, label_scores, labels_together
 
@@ -41,6 +42,25 @@ def test_names_of_any_number_of_labels_do_not_overlap(count):
         boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
         assert len(boxes) == count
         assert not any(above.overlaps(below) for above, below in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["prime", "above 4", "has a loop"], [f"finding {i}" for i in range(9)]])
+def test_no_text_is_cut_off_or_covered(names):
+    labels = np.random.default_rng(0).random((50, len(names))) > 0.5
+    of_each = {name: {"auroc": 0.7, "ap": 0.5} for name in names}
+    for figure in (
+        label_scores(of_each, labels.mean(0)),
+        label_confusion(labels, labels, names),
+        labels_together(labels, labels, names),
+    ):
+        assert cut_off(figure) == []
+        assert overlapping(figure) == []
+
+
+def test_chance_is_named_for_both_scores():
+    figure = label_scores({"a": {"auroc": 0.7, "ap": 0.5}}, [0.3])
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"AUROC of a random prediction", "average precision of a random prediction"} < set(words)
 
 
 def test_errors_of_each_label_are_counted():

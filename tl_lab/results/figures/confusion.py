@@ -14,6 +14,8 @@ from tl_lab.results.figures.drawing import GREY, GRID, INK, STYLE, above, numpy_
 
 __all__ = ["confusion_matrix"]
 
+_NAME = 18  # largest number of characters of a class name
+
 
 @matplotlib.rc_context(STYLE)
 def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Confusion matrix") -> Figure:
@@ -39,7 +41,8 @@ def confusion_matrix(matrix: Any, class_names: Sequence[str], title: str = "Conf
     size, totals = len(class_names), counts.sum(axis=1)
     share = np.divide(counts, totals[:, None], out=np.full(counts.shape, np.nan), where=totals[:, None] > 0)
     side = float(np.clip(2.4 + 0.34 * size, 3.2, 10.5))
-    figure = Figure(figsize=(side + 1.7, side + 0.7), layout="constrained")
+    longest = min(max(map(len, map(str, class_names)), default=0), _NAME)
+    figure = Figure(figsize=(side + 2.1 + 0.07 * longest, side + 0.7), layout="compressed")
     ax = figure.subplots()
     colours = matplotlib.colormaps["Blues"].with_extremes(bad="#f0f0f0")
     image = ax.imshow(share, cmap=colours, norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
@@ -74,7 +77,7 @@ def _class_ticks(ax: Axes, class_names: Sequence[str], side: float) -> None:
     size = len(class_names)
     every = -(-size // 100)
     ticks = np.arange(0, size, every)
-    names = [shortened(str(class_names[tick]), 18) for tick in range(0, size, every)]
+    names = [shortened(str(class_names[tick]), _NAME) for tick in range(0, size, every)]
     font = float(np.clip(58.0 * side * 0.8 / len(ticks), 4.5, 9.0))
     longest = max(map(len, names))
     upright = 0.62 * font * longest > 72 * side * 0.75 / len(ticks)

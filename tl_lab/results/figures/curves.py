@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-from tl_lab.results.figures.drawing import GREY, MARKED, PALETTE, STYLE, TARGET, name_lines
+from tl_lab.results.figures.drawing import GREY, MARKED, PALETTE, STYLE, TARGET, name_lines, percent_ticks
 from tl_lab.results.folder.selection import reached
 from tl_lab.results.names import (
     ASSUMED,
@@ -90,7 +90,7 @@ def learning_curves(metrics: "pd.DataFrame") -> Figure:
         if title in ("Loss", "Errors", "Gradient at the features", "Learning rate"):
             _log_if_wide(ax, metrics[names].to_numpy(dtype=float))
         elif title == "Accuracy":
-            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            ax.yaxis.set_major_formatter(percent_ticks())
         elif title in ("Loss weights", "Schedules"):
             ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
         labels = [_curve_label(name, names) + " ± 95 %" * (name + _INTERVAL in metrics) for name in names]
@@ -120,7 +120,7 @@ def selection_curve(epochs: Sequence[int], scores: Sequence[float], chosen: Sequ
     found = [score for score in map(reached, chosen) if score is not None]
     metric = found[0][0] if found else ASSUMED
     if is_share(metric):
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.yaxis.set_major_formatter(percent_ticks())
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")
     ax.set_ylabel(f"target {readable(metric)}, test part")

@@ -22,7 +22,7 @@ __all__ = [
     "DPI", "GREY", "GRID", "INK", "MARKED", "PALETTE", "SOURCE", "STYLE", "TARGET",
     "above", "boxes_apart", "class_colours", "darker", "fit_names", "fonts_for",
     "keep_within", "moved_apart", "name_lines", "numpy_of",
-    "save_figures", "shortened",
+    "percent_ticks", "save_figures", "shortened",
 ]  # fmt: skip
 
 # Petroff, "Accessible Color Sequences for Data Visualization", 2021, https://arxiv.org/abs/2107.02270, with black
@@ -146,6 +146,11 @@ def numpy_of(values: Any) -> np.ndarray:
         if values.is_floating_point():
             values = values.double()  # numpy has no bfloat16
     return np.asarray(values)
+
+
+def percent_ticks() -> FuncFormatter:
+    """Write the ticks of shares in [0, 1] in per cent, with the decimals that a narrow range needs: 68%, 68.5%."""
+    return FuncFormatter(lambda share, _: f"{100 * share:.6g}%")
 
 
 def shortened(text: str, most: int) -> str:

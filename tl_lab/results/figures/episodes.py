@@ -37,7 +37,9 @@ def episode_answers(
     shown = numpy_of(support)[:_ROWS, :_SUPPORT], numpy_of(queries)[:_ROWS, :_QUERIES]
     answers = numpy_of(predicted)
     rows, columns = len(shown[0]), shown[0].shape[1] + 1 + shown[1].shape[1]
-    figure = Figure(figsize=(2.2 + 0.62 * columns, 0.75 + 0.72 * rows), layout="constrained")
+    longest = max(len(shortened(name, _NAME)) for name in class_names[:rows])
+    width = max(0.3 + 0.075 * longest + 0.72 * (columns - 0.65), 4.4)  # the narrowest that the title fits
+    figure = Figure(figsize=(width, 0.75 + 0.72 * rows), layout="constrained")
     widths = [1.0] * shown[0].shape[1] + [0.35] + [1.0] * shown[1].shape[1]
     axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"width_ratios": widths})
     colours = class_colours(len(class_names))

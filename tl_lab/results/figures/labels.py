@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import PercentFormatter
 
-from tl_lab.results.figures.drawing import GREY, INK, PALETTE, STYLE, above, numpy_of, shortened
+from tl_lab.results.figures.drawing import GREY, INK, PALETTE, STYLE, above, numpy_of, percent_ticks, shortened
 from tl_lab.results.names import readable
 
 __all__ = ["label_confusion", "label_scores", "labels_together"]
@@ -50,7 +51,8 @@ def label_scores(
     values = np.array([[of_label.get(metric, np.nan) for metric in metrics] for of_label in scores.values()], float)
     names = list(scores)
     count, thick = len(names), 0.8 / len(metrics)
-    figure = Figure(figsize=(8.4, 1.3 + max(0.26 * count, 0.13 * count * len(metrics), 0.9)), layout="constrained")
+    size = (8.4, 1.4 + max(0.26 * count, 0.13 * count * len(metrics), 0.9))
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12))
     ax, beside = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
     places = np.arange(count)
     for k, metric in enumerate(metrics):
@@ -58,9 +60,16 @@ def label_scores(
         label = f"{readable(metric)} (mean {_mean(values[:, k])})"
         ax.barh(y, values[:, k], 0.9 * thick, color=PALETTE[k], label=label)
         if metric == "ap":
-            ax.vlines(shares, y - 0.45 * thick, y + 0.45 * thick, color=INK, lw=1.2, label="prevalence")
+            ax.vlines(
+                shares,
+                y - 0.45 * thick,
+                y + 0.45 * thick,
+                color=INK,
+                lw=1.2,
+                label="average precision of a random prediction",
+            )
     if "auroc" in metrics:
-        ax.axvline(0.5, color=GREY, lw=0.9, ls="--")
+        ax.axvline(0.5, color=GREY, lw=0.9, ls="--", label="AUROC of a random prediction")
     beside.barh(places, shares, 0.55, color="#b9b9b9")
     for place, share in enumerate(shares):
         beside.annotate(
@@ -73,9 +82,10 @@ def label_scores(
     ax.set_title(title)
     beside.set_title("Prevalence")
     for panel in (ax, beside):
-        panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        panel.xaxis.set_major_formatter(percent_ticks())
     beside.tick_params(axis="y", length=0)
-    figure.legend(loc="outside lower left", ncols=len(metrics) + 1, fontsize=8, labelcolor=GREY)
+    beside.grid(False)
+    figure.legend(loc="outside lower left", ncols=2, fontsize=8, labelcolor=GREY)
     return figure
 
 
@@ -144,11 +154,13 @@ def labels_together(true: Any, predicted: Any, names: Sequence[str], title: str 
     panels = {"true": _indicators(true, names), "predicted": _indicators(predicted, names)}
     count = len(names)
     side = float(np.clip(1.2 + 0.36 * count, 2.6, 6.4))
-    figure = Figure(figsize=(2 * side + 2.6, side + 2.0), layout="constrained")
+    font = float(np.clip(46 * side / count, 4.5, 8.5))
+    longest = min(max(len(str(name)) for name in names), _NAME)
+    upright = 0.62 * font * longest > 72 * side * 0.9 / count
+    reach = 0.62 * font * longest / 72  # of the names in inches
+    figure = Figure(figsize=(2 * side + 1.9 + reach, side + (1.0 + reach if upright else 1.1)), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     colours = matplotlib.colormaps["Blues"].with_extremes(bad="#f0f0f0")
-    font = float(np.clip(46 * side / count, 4.5, 8.5))
-    upright = 0.62 * font * max(len(str(name)) for name in names) > 72 * side * 0.9 / count
     for ax, (word, labels) in zip(axes, panels.items(), strict=True):
         shares = _conditional(labels)
         image = ax.imshow(shares, cmap=colours, norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")

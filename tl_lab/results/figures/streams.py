@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from tl_lab.results.figures.drawing import (
     GREY,
@@ -22,6 +22,7 @@ from tl_lab.results.figures.drawing import (
     keep_within,
     name_lines,
     numpy_of,
+    percent_ticks,
     shortened,
 )
 from tl_lab.results.folder.accuracy_matrix_csv import BEFORE
@@ -155,7 +156,7 @@ def task_accuracy_curves(matrix: Any, task_names: Sequence[str], title: str = ""
     ax.margins(x=0.012)
     ax.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
     if is_share(metric):
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.yaxis.set_major_formatter(percent_ticks())
     else:
         ax.set_ylabel(readable(metric))
     if lines:
