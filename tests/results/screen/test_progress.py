@@ -4,10 +4,10 @@ import sys
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from torch.utils.data import DataLoader, TensorDataset
 
-from tl_lab.results.screen.progress import EpochLines, duration, progress_callback
+from tl_lab.results.screen.progress import EpochLines, _metrics, duration, progress_callback
 
 
 class _Line(pl.LightningModule):
@@ -28,13 +28,13 @@ class _Line(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.01)
 
 
-def _fit(capsys, **limits):
+def _fit(capsys, module=None, callbacks=(), **limits):
     data = DataLoader(TensorDataset(torch.ones(8, 1)), batch_size=2)
     bar = progress_callback(True)
-    quiet = {"logger": False, "enable_model_summary": False, "enable_checkpointing": False}
-    trainer = pl.Trainer(accelerator="cpu", callbacks=[bar], **quiet, **limits)
+    quiet = {"logger": False, "enable_model_summary": False, "enable_checkpointing": bool(callbacks)}
+    trainer = pl.Trainer(accelerator="cpu", callbacks=[*callbacks, bar], **quiet, **limits)
     capsys.readouterr()
-    trainer.fit(_Line(), data, data)
+    trainer.fit(module or _Line(), data, data)
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
 
 
@@ -55,6 +55,32 @@ def test_a_line_leaves_out_what_does_not_fit(capsys, monkeypatch):
         assert len(line) <= 50
         assert "train/loss" in line
         assert "val/source/loss" not in line
+
+
+@pytest.mark.parametrize(
+    ("validation", "shown"),
+    [
+        ({"val/rte/acc": 0.5, "val/task_mean": 0.25, "val/rte/loss": 1.0, "val/loss": 2.0}, ["task_mean", "loss"]),
+        ({"val/task1/acc": 0.9, "val/acc": 0.5, "val/task1/loss": 1.0}, ["acc"]),
+        ({"val/source/acc": 0.9, "val/source/loss": 1.0}, ["source/acc", "source/loss"]),
+    ],
+)
+def test_a_mean_over_tasks_replaces_the_scores_of_the_tasks(validation, shown):
+    assert [text.split()[0] for text in _metrics(validation)] == [f"val/{name}" for name in shown]
+
+
+class _Entropy(_Line):
+    def validation_step(self, batch, index):
+        super().validation_step(batch, index)
+        self.log("val/target/entropy", torch.tensor(0.25))
+
+
+def test_the_monitored_metric_follows_the_training_loss(tmp_path, capsys):
+    best = ModelCheckpoint(tmp_path, monitor="val/target/entropy")
+    (line,) = _fit(capsys, _Entropy(), [best], max_epochs=1)
+    assert [word for word in line.split() if "/" in word][:4] == [
+        "1/1", "train/loss", "val/target/entropy", "val/source/acc",
+    ]  # fmt: skip
 
 
 def test_steps_may_end_a_run_too(capsys):

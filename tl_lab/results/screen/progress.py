@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -83,7 +84,7 @@ class EpochLines(ProgressBar):
         if total and total > epoch:
             times.append(f"{duration((now - self._start) / self._done * (total - epoch))} left")
         room = _WIDTH - len("  ".join(words + times))
-        for text in _metrics({**_last_loss(pl_module), **trainer.callback_metrics}):
+        for text in _metrics({**_last_loss(pl_module), **trainer.callback_metrics}, _watched(trainer)):
             room -= len(text) + 2
             if room < 0:
                 break
@@ -115,13 +116,24 @@ def _epochs(trainer: pl.Trainer) -> int | None:
     return min(limits, default=None)
 
 
-def _metrics(logged: dict[str, Any]) -> list[str]:
-    """Return the values of a line: the training loss, then the main validation metrics, then validation losses."""
+def _watched(trainer: pl.Trainer) -> list[str]:
+    """Return the metrics by which checkpoints are chosen and training is stopped."""
+    return [name for each in trainer.callbacks if (name := getattr(each, "monitor", None)) is not None]  # type: ignore[attr-defined]
+
+
+def _metrics(logged: dict[str, Any], watched: Sequence[str] = ()) -> list[str]:
+    """Return the values of a line: the training loss, monitored and main validation metrics, then validation losses.
+
+    If there is a mean over tasks, the tasks' own values are left out.
+    """
     train = [name for name in ("train/loss", "train/loss_epoch", "loss") if name in logged][:1]
     val = [name for name in logged if split_name(name).split == "val"]
+    if any(leads(name) and not split_name(name).part for name in val):  # of the whole set, or the mean over its tasks
+        val = [name for name in val if name in watched or not split_name(name).part]
     first = [name for name in val if leads(name)]
     losses = [name for name in val if split_name(name).metric == "loss"]
-    return [f"{name} {_value(name, float(logged[name]))}" for name in [*train, *first, *losses]]
+    names = dict.fromkeys([*train, *(name for name in watched if name in val), *first, *losses])
+    return [f"{name} {_value(name, float(logged[name]))}" for name in names]
 
 
 def _value(name: str, value: float) -> str:
