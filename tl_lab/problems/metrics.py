@@ -44,7 +44,7 @@ REGRESSION = Scores(
 )
 SEVERAL = Scores(
     "task_mean",
-    {"task_mean": Kind("mean over tasks", digits="z.3f", bounds=(-math.inf, 1.0))},
+    {"task_mean": Kind("mean over tasks (fraction)", digits="z.3f", bounds=(-math.inf, 1.0))},
     "The mean over tasks averages each task's accuracy, AUROC or R², as fractions of 1.",
 )
 SPANS = Scores(

@@ -290,7 +290,7 @@ def test_panels_of_several_tasks_say_what_they_show():
     labels = {ax.get_title(loc="left"): _texts(ax) for ax in learning_curves(frame).axes}
     assert labels == {
         "Accuracy": ["val rte"],
-        "Scores": ["val mean over tasks", "val sts_b R²"],
+        "Scores": ["val mean over tasks (fraction)", "val sts_b R²"],
         "Cosines between the tasks' gradients": ["rte sts b"],
         "Loss weights": ["rte", "sts b"],
         "Schedules": ["lambda"],

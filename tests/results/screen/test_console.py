@@ -102,6 +102,21 @@ def test_a_set_without_domains_has_one_row():
     assert "reference" not in text
 
 
+def test_a_mean_over_tasks_of_different_metrics_is_below_the_table_with_its_unit():
+    text = _output_of(final_table, {"test/rte/acc": 0.477, "test/stsb/r2": 0.09, "test/task_mean": 0.2835})
+    lines = [line.split() for line in text.splitlines()]
+    assert ["test", "set", "accuracy", "%", "R²"] in lines
+    assert ["rte", "47.7", "-"] in lines
+    assert ["stsb", "-", "0.090"] in lines
+    assert "mean over tasks (fraction) 0.283" in text
+    assert not any(line[:1] == ["all"] for line in lines)
+
+
+def test_a_mean_of_the_metric_of_the_tasks_is_a_row():
+    text = _output_of(final_table, {"test/task1/acc": 0.2, "test/task2/acc": 0.4, "test/acc": 0.3})
+    assert any(line.split() == ["all", "30.0"] for line in text.splitlines())
+
+
 def test_no_test_metrics_is_reported():
     assert "No test metric was logged." in _output_of(final_table, {"val/acc": 0.5})
 

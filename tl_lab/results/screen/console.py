@@ -274,7 +274,7 @@ def _parameters(total: int, trainable: int) -> str:
 def _by_part(metrics: Mapping[str, float | None]) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """Sort the test metrics into rows, one per domain or task (``""`` if there is none), and the others.
 
-    The others are summaries such as ``test/bwt``; losses are omitted.
+    The others are summaries such as ``test/bwt`` and a mean over tasks of different metrics; losses are omitted.
     """
     rows: dict[str, dict[str, float]] = {}
     others: dict[str, float] = {}
@@ -286,6 +286,9 @@ def _by_part(metrics: Mapping[str, float | None]) -> tuple[dict[str, dict[str, f
             rows.setdefault(part, {})[metric] = float(value)
         else:
             others[metric] = float(value)
+    of_parts = {metric for part, row in rows.items() if part for metric in row}
+    if of_parts and of_parts.isdisjoint(rows.get("", {})):  # it would be the only value of its row and of its column
+        others = rows.pop("", {}) | others
     return rows, others
 
 
