@@ -1,6 +1,7 @@
 """Several problems side by side, with labels that may be missing."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from tl_lab.errors import UserError
 from tl_lab.problems import MultiLabel, Regression, Several, SingleLabel, restore
 
+ROOT = Path(__file__).resolve().parents[2]
 NAN = math.nan
 Y = torch.tensor(
     [
@@ -36,6 +38,13 @@ def test_outputs_and_columns_are_concatenated(several):
     wide = several.widened("kind", torch.tensor([1, 2]))
     assert wide[:, 0].tolist() == [1, 2]
     assert bool(wide[:, 1:].isnan().all())
+
+
+def test_the_documented_columns_are_those_of_predictions():
+    classes = {"rte": SingleLabel(["entailment", "not_entailment"]), "mrpc": SingleLabel(["other", "paraphrase"])}
+    problem = Several(tasks={**classes, "stsb": Regression(["similarity"])})
+    columns = ["input", *problem.columns(problem.predict(torch.zeros(2, 5)))]
+    assert f"`{','.join(columns)}`" in (ROOT / "docs" / "multi_task.md").read_text(encoding="utf-8")
 
 
 def test_each_tasks_loss_is_that_of_the_samples_with_its_labels(several):
