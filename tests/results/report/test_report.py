@@ -12,8 +12,10 @@ from scipy import stats
 
 from tl_lab.errors import UserError
 from tl_lab.results.folder.files import write_json
+from tl_lab.results.report.sections import sections
 from tl_lab.results.report.writing import show_summary, sizes_of, write_report
 from tl_lab.results.tables.collecting import OVERRIDE, collect
+from tl_lab.results.tables.findings import find
 from tl_lab.results.tables.summarising import paired_differences, summarise
 from tl_lab.results.tables.winners import describe_winners
 
@@ -245,6 +247,34 @@ def test_the_report_is_written(sweep):
     table = pd.read_csv(sweep / "results.csv")
     assert len(table) == 9
     assert table["test/target/acc"].tolist()[:3] == ACCURACY["none"]
+
+
+def _titles(found):
+    return {section.title: section for section in sections(found, [])}
+
+
+def test_two_settings_are_compared_once_by_each_metric(tmp_path):
+    for seed in range(3):
+        for method, gain in (("none", 0.0), ("dann", 0.1 + 0.01 * seed)):
+            metrics = {"test/target/acc": 0.5 + 0.02 * seed + gain, "test/target/f1_macro": 0.4 + gain}
+            _run(tmp_path / f"{method}{seed}", [f"domain_adaptation={method}", f"seed={seed}"], metrics, seed=seed)
+    titles = _titles(find([tmp_path]))
+    differences = titles["Difference from `domain_adaptation=none`, seed by seed"].parts[0].rows
+    assert [(row[2], row[3].text) for row in differences] == [("test target accuracy %", "+11.0 ± 2.5")]
+    best = titles["Comparison with the best, seed by seed"].parts[0].rows
+    assert [(row[0], row[1]) for row in best] == [("domain_adaptation=none", "test target macro F1 %")]
+    alone = find([tmp_path])
+    alone.metrics.remove("test/target/f1_macro")
+    del alone.standings["test/target/f1_macro"]
+    assert "Comparison with the best, seed by seed" not in _titles(alone)
+
+
+def test_three_settings_are_compared_with_the_best_and_with_the_baseline(sweep):
+    _run(sweep / "9", ["data=digits", "domain_adaptation=mmd", "seed=1"], {"test/target/acc": 0.7}, seed=1)
+    _run(sweep / "10", ["data=digits", "domain_adaptation=mmd", "seed=2"], {"test/target/acc": 0.8}, seed=2)
+    titles = _titles(find([sweep]))
+    assert len(titles["Comparison with the best, seed by seed"].parts[0].rows) == 2
+    assert len(titles["Difference from `domain_adaptation=none`, seed by seed"].parts[0].rows) == 2
 
 
 def test_the_protocol_stands_beside_the_numbers(tmp_path, capsys):

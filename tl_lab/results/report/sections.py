@@ -222,8 +222,11 @@ def _texts(pictures: Sequence[str]) -> list[Section]:
 
 
 def _beside_best(found: Findings) -> list[Section]:
+    """Compare settings with the best; two settings only by metrics that are not compared with the baseline already."""
+    repeated = {name for name, _ in _paired(found)} if len(found.table) == 2 else set()
+    standings = {name: of_metric for name, of_metric in found.standings.items() if name not in repeated}
     rows: list[Row] = []
-    for name, of_metric in found.standings.items():
+    for name, of_metric in standings.items():
         for setting, standing in of_metric.items():
             if (difference := standing.difference) is not None:
                 verdict = {"level": "not significantly worse", "unknown": "too few to tell"}.get(
@@ -242,7 +245,7 @@ def _beside_best(found: Findings) -> list[Section]:
     if not rows:
         return []
     head = ["setting", "metric", "difference from the best", "n", "p (paired t, Holm)", "verdict"]
-    each = [standing.difference for of_metric in found.standings.values() for standing in of_metric.values()]
+    each = [standing.difference for of_metric in standings.values() for standing in of_metric.values()]
     few = few_seeds_note([difference.n for difference in each if difference is not None], before="; ")
     text = (
         "Paired differences over the seeds in common with the best setting on the same data, "
@@ -259,13 +262,18 @@ def _beside_best(found: Findings) -> list[Section]:
     ]
 
 
-def _differences(found: Findings) -> list[Section]:
-    made = [
+def _paired(found: Findings) -> list[tuple[str, dict[str, Any]]]:
+    """Compare each setting with its baseline by each main metric."""
+    return [
         (name, row)
         for name in found.metrics
         if leads(name)
         for row in paired_differences(found.runs, name, found.baseline).to_dict("records")
     ]
+
+
+def _differences(found: Findings) -> list[Section]:
+    made = _paired(found)
     if not made:
         return []
     corrected: list[float | None] = []
