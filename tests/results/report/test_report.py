@@ -277,6 +277,31 @@ def test_three_settings_are_compared_with_the_best_and_with_the_baseline(sweep):
     assert len(titles["Difference from `domain_adaptation=none`, seed by seed"].parts[0].rows) == 2
 
 
+def test_the_printed_summary_has_the_differences_from_the_baseline(sweep, capsys):
+    show_summary(sweep)
+    printed = capsys.readouterr().out
+    table = printed.partition("difference from")[2]
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines() if line.startswith("domain_adaptation=")}
+    expected = stats.ttest_rel(ACCURACY["dann"], ACCURACY["none"])
+    mean = np.mean(np.subtract(ACCURACY["dann"], ACCURACY["none"]))
+    half = expected.confidence_interval(0.95).high - mean
+    assert rows["domain_adaptation=dann"] == [f"+{100 * mean:.1f}", "±", f"{100 * half:.1f}", "3", "of", "3"]
+    assert rows["domain_adaptation=mmd"] == ["+20.0", "1", "of", "1"]
+    assert "target accuracy %" in printed
+    assert max(map(len, printed[: printed.index("Mean ±")].splitlines())) <= 80
+
+
+def test_without_a_baseline_no_difference_is_printed(tmp_path, capsys):
+    for seed in range(3):
+        for method in ("dann", "mmd"):
+            overrides = [f"domain_adaptation={method}", f"seed={seed}"]
+            _run(tmp_path / f"{method}{seed}", overrides, {"test/target/acc": 0.5}, seed=seed)
+    show_summary(tmp_path)
+    printed = capsys.readouterr().out
+    assert "domain_adaptation=mmd" in printed
+    assert "difference" not in printed
+
+
 def test_the_protocol_stands_beside_the_numbers(tmp_path, capsys):
     for i, method in enumerate(("none", "dann")):
         facts = {"protocol": "transductive"} | ({"batch-norm statistics": "joint"} if method == "dann" else {})

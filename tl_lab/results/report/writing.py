@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tl_lab.results.folder.files import write_text
-from tl_lab.results.names import format_metric, heading, leads, split_name
+from tl_lab.results.names import format_difference, format_metric, heading, is_share, leads, split_name
 from tl_lab.results.report.blocks import few_seeds_note, format_summary
 from tl_lab.results.report.cells import csv_text
 from tl_lab.results.report.latex import latex
@@ -17,10 +17,17 @@ from tl_lab.results.report.markdown import markdown
 from tl_lab.results.report.page import page
 from tl_lab.results.report.sections import MOST_IN_FIGURE, describe_facts, sections
 from tl_lab.results.tables.collecting import OVERRIDE, Folders, collect, expected_of
-from tl_lab.results.tables.findings import Findings, find, find_curves
+from tl_lab.results.tables.findings import BASELINE, Findings, find, find_curves
 from tl_lab.results.tables.reproduction import comparison_rows, crossed_rows, verdict_rows
 from tl_lab.results.tables.statistics import CONFIDENCE
-from tl_lab.results.tables.summarising import find_crossed, independent, metric_columns, summarise
+from tl_lab.results.tables.summarising import (
+    find_crossed,
+    independent,
+    leading_on_target,
+    metric_columns,
+    paired_differences,
+    summarise,
+)
 from tl_lab.results.tables.trade_off import trade_off
 from tl_lab.results.tables.winners import describe_winners
 
@@ -44,9 +51,7 @@ def _intervals(counts: Iterable[float]) -> str:
     return f"Mean ± 95 % Student t interval over seeds; {few_seeds_note(counts, 'none for one seed')}."
 
 
-def write_report(
-    folder: Folders, out: str | Path | None = None, baseline: str = "domain_adaptation=none", figure: bool = True
-) -> Path:
+def write_report(folder: Folders, out: str | Path | None = None, baseline: str = BASELINE, figure: bool = True) -> Path:
     """Write the report on the runs in a folder: ``results.csv``, ``summary.md``, ``summary.tex`` and ``report.html``.
 
     Args:
@@ -195,8 +200,34 @@ def _show_settings(runs: "pd.DataFrame") -> None:
     counts = [n for name in names for n in summary[f"{name} n"]]
     note = f"{_intervals(counts)} {describe_facts(runs)}".strip()
     say(Text(), _plain_table(head, rows), Text(note, style="dim"))
+    _show_differences(runs, names)
     if best := describe_winners(runs):
         say(Text(best.replace("`", "")))
+
+
+def _show_differences(runs: "pd.DataFrame", names: Sequence[str]) -> None:
+    """Print each setting's paired differences from its baseline, by the main metric of the target if there is one."""
+    from rich.text import Text
+
+    from tl_lab.results.screen.console import say
+
+    if (name := leading_on_target(names) or next(iter(names), None)) is None:
+        return
+    compared = paired_differences(runs, name, BASELINE).to_dict("records")
+    rows = [
+        [
+            str(row["setting"]),
+            format_difference(name, row["mean"], row["ci95"], (row["low"], row["high"])),
+            f"{row['positive']} of {row['n']}",
+        ]
+        for row in compared
+    ]
+    if rows:
+        metric = heading(name).removeprefix(f"{split_name(name).split} ")
+        head = [f"difference from {BASELINE}", metric, "seeds above zero"]
+        points = ", in points" if is_share(split_name(name).metric) else ""
+        note = f"Mean ± 95 % Student t interval of the paired differences over common seeds{points}."
+        say(Text(), _plain_table(head, rows), Text(note, style="dim"))
 
 
 def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":

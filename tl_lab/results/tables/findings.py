@@ -24,8 +24,10 @@ from tl_lab.results.tables.task_gains import Gain, find_gains
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MOST_CURVES", "Findings", "find", "find_curves"]
+__all__ = ["BASELINE", "MOST_CURVES", "Findings", "find", "find_curves"]
 
+BASELINE = "domain_adaptation=none"
+"""Default override of the settings with which the others are compared."""
 MOST_CURVES = 10
 """Largest number of settings whose curves are drawn, which is the number of distinguishable colours."""
 
@@ -77,9 +79,6 @@ class Findings:
         return Path(self.runs.attrs["root"])
 
 
-_BASELINE = "domain_adaptation=none"
-
-
 def _check_baseline(runs: "pd.DataFrame", baseline: str) -> None:
     swept = [name for name in runs if name.startswith(OVERRIDE)]
     valid = [f"{name.removeprefix(OVERRIDE)}={value}" for name in swept for value in runs[name].dropna().unique()]
@@ -87,7 +86,7 @@ def _check_baseline(runs: "pd.DataFrame", baseline: str) -> None:
         raise UserError(f"report: no run has the baseline {baseline!r}; {nearest(baseline, valid)}")
 
 
-def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
+def find(folders: Folders, baseline: str = BASELINE) -> Findings:
     """Read the runs in folders and their sub-folders, and compute the content of a report.
 
     Args:
@@ -98,7 +97,7 @@ def find(folders: Folders, baseline: str = _BASELINE) -> Findings:
         UserError: a folder does not exist, none contains a run, or no run has the requested baseline.
     """
     runs = collect(folders)
-    if baseline != _BASELINE:
+    if baseline != BASELINE:
         _check_baseline(runs, baseline)
     metrics, expected = headline(runs), expected_of(runs)
     crossed = find_crossed(runs, expected)
