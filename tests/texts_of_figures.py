@@ -28,4 +28,5 @@ def _drawn(figure):
         every.update(axis.get_ticklabels(which="both"))
         shown.update(tick.label1 for tick in axis._update_ticks())  # others are beyond the limits
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    return [(text.get_text(), text.get_window_extent()) for text in texts if text not in every - shown]
+    boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts if text not in every - shown]
+    return boxes  # of an annotation without its arrow

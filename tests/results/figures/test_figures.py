@@ -268,6 +268,16 @@ def test_a_score_measured_once_stands_at_its_update_with_a_bar():
     assert curves_figure({"train/loss": {"none": dense}}).axes[0].lines[0].get_marker() == ""
 
 
+@pytest.mark.parametrize("length", [5, 40, 80, 200])
+@pytest.mark.parametrize("panels", [1, 2])
+def test_the_legend_of_curves_is_never_cut_off(panels, length):
+    curve = Curve(np.arange(3), np.ones(3), np.ones(3), 3)
+    settings = {"x" * (length - 1) + last: curve for last in "abc"}
+    figure = curves_figure(dict.fromkeys(["val/acc", "train/loss"][:panels], settings))
+    assert cut_off(figure) == []
+    assert overlapping(figure) == []
+
+
 def test_no_interval_is_named_where_none_is_drawn():
     summary = pd.DataFrame(
         {"setting": ["none", "dann"], "n": [1, 1], "test/acc mean": [0.5, 0.6], "test/acc ci95": [np.nan, np.nan]}

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["budgets_figure", "curves_figure", "parameters_figure", "ranks_figure", "settings_intervals"]
 
+_SETTING = 90  # largest number of characters of a setting in a legend
+
 
 @matplotlib.rc_context(STYLE)
 def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
@@ -52,9 +54,11 @@ def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
     """
     settings = list(dict.fromkeys(setting for panel in curves.values() for setting in panel))
     colours = dict(zip(settings, class_colours(len(settings)), strict=True))
-    columns = 1 if max(map(len, settings), default=0) > 45 else 2
+    longest = min(max(map(len, settings), default=0), _SETTING)
+    columns = 1 if longest > 45 else 2
     rows = -(-len(settings) // columns)
-    figure = Figure(figsize=(4.6 * len(curves), 3.1 + 0.19 * rows), layout="constrained")
+    width = max(4.6 * len(curves), columns * (0.5 + 0.07 * longest))  # of the panels, and of the legend
+    figure = Figure(figsize=(width, 3.1 + 0.19 * rows), layout="constrained")
     axes = figure.subplots(1, len(curves), squeeze=False, sharex=True)[0]
     for ax, (name, panel) in zip(axes, curves.items(), strict=True):
         scale = _scale(name)
@@ -70,7 +74,7 @@ def curves_figure(curves: Mapping[str, Mapping[str, Curve]]) -> Figure:
         ax.set_title(heading(name))
         ax.set_xlabel("update")
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    handles = [Line2D([], [], color=colour, label=shortened(name, 90)) for name, colour in colours.items()]
+    handles = [Line2D([], [], color=colour, label=shortened(name, _SETTING)) for name, colour in colours.items()]
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, fontsize=8, labelcolor=INK)
     return figure
 
