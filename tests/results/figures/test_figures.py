@@ -371,8 +371,22 @@ def test_chosen_epochs_are_marked_on_the_targets_curve():
     upright = [line for line in ax.lines if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2]
     assert [line.get_xdata()[0] for line in upright] == [2, 3, 4]
     assert [line.get_linestyle() for line in upright] == ["-", "--", "-"]
+    assert len({line.get_color() for line in [ax.lines[0], *upright]}) == 4
+    assert all(line.get_zorder() > 0.5 for line in upright)  # at which the grid is drawn
     dots = [tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xdata()) == 1]
     assert dots == [(2, 0.5), (3, 0.7), (4, 0.6)]
+
+
+def test_a_set_has_the_same_colour_in_all_panels():
+    names = ["train/loss", "train/task_loss", "val/source/loss", "oracle/target/loss"]
+    names += ["train/acc", "val/source/acc", "oracle/target/acc", "oracle/target/f1", "val/target/snd"]
+    frame = pd.DataFrame({"step": [1, 2], **{name: [0.2 + 0.1 * i] * 2 for i, name in enumerate(names)}})
+    loss, accuracy, label_free = learning_curves(frame).axes
+    for ax in (loss, accuracy):
+        assert len({line.get_color() for line in ax.lines}) == len(ax.lines)
+    assert loss.lines[2].get_color() == accuracy.lines[1].get_color()  # val source
+    assert loss.lines[3].get_color() == accuracy.lines[2].get_color()  # oracle target
+    assert label_free.lines[0].get_color() != loss.lines[2].get_color()
 
 
 @pytest.mark.parametrize("values", [(0.68, 0.69), (0.1, 0.9), (0.9981, 0.9984)])

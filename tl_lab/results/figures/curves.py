@@ -53,6 +53,8 @@ _PENALTIES = {"ewc", "l2_sp", "mas", "si"}  # terms of the loss whose names do n
 _NAMED_BY_METRIC = ("Accuracy", "Scores", "Errors")
 _SCHEDULES = {"lambda", "ramp"}
 _MANY_POINTS = 80
+_OF_SETS = (PALETTE[3], PALETTE[4], PALETTE[7], PALETTE[8])  # colours of sets that several panels show
+_BESIDE_TARGET = (PALETTE[0], PALETTE[2], PALETTE[4], PALETTE[5], PALETTE[9])  # unlike the curve of the target
 
 
 @matplotlib.rc_context(STYLE)
@@ -83,10 +85,12 @@ def learning_curves(metrics: "pd.DataFrame") -> Figure:
         axes[0].text(0.5, 0.5, "no training metrics were logged", ha="center", color=GREY)
         axes[0].set_axis_off()
         return figure
+    of_sets = _colours_of_sets(panels)
     for ax, (title, names), height in zip(axes, panels.items(), heights, strict=True):
         ax.set_title(_title(title, names))
         ax.margins(x=0.012)
-        lines = [_line(ax, metrics, horizontal, name, rank) for rank, name in enumerate(names)]
+        colours = _colours(names, of_sets)
+        lines = [_line(ax, metrics, horizontal, name, colour) for name, colour in zip(names, colours, strict=True)]
         if title in ("Loss", "Errors", "Gradient at the features", "Learning rate"):
             _log_if_wide(ax, metrics[names].to_numpy(dtype=float))
         elif title == "Accuracy":
@@ -127,10 +131,12 @@ def selection_curve(epochs: Sequence[int], scores: Sequence[float], chosen: Sequ
     by_epoch: dict[int, list[Mapping[str, Any]]] = {}
     for row in chosen:
         by_epoch.setdefault(row["epoch"], []).append(row)
-    handles, labels = [], []
+    handles: list[Line2D] = []
+    labels: list[str] = []
     for epoch, rows in sorted(by_epoch.items()):
         dashes = "--" if all(row["oracle"] for row in rows) else "-"
-        handles.append(ax.axvline(epoch, color=GREY, lw=0.9, ls=dashes, zorder=0.5))
+        colour = _BESIDE_TARGET[len(handles) % len(_BESIDE_TARGET)]
+        handles.append(ax.axvline(epoch, color=colour, lw=1.2, ls=dashes, zorder=1.8))  # above the grid
         names = [str(row["chooser"]).split(" (")[0].replace("_", " ") for row in rows]
         labels.append("\n".join([f"epoch {epoch}, chosen by", *names]))
         ax.plot([epoch], [rows[0][f"target_{metric}"]], "o", color=TARGET, ms=6.5, mec="white", mew=1.0)
@@ -218,16 +224,38 @@ def _column(metrics: "pd.DataFrame", name: str) -> np.ndarray:
     return pd.to_numeric(metrics[name], errors="coerce").to_numpy(dtype=float)
 
 
-def _line(ax: Axes, metrics: "pd.DataFrame", horizontal: str, name: str, rank: int) -> Line2D:
+def _set_of(name: str) -> tuple[str, str] | None:
+    """Return the set that a metric was measured on, such as validation on the source; None for training values."""
+    split, part, _ = split_name(name)
+    return None if split == "train" else (split, part)
+
+
+def _colours_of_sets(panels: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], str]:
+    """Assign a colour to each set that several panels show, from the end of the palette."""
+    shown = [key for names in panels.values() for key in dict.fromkeys(map(_set_of, names)) if key is not None]
+    several = [key for key in dict.fromkeys(shown) if shown.count(key) > 1]
+    return dict(zip(several, _OF_SETS, strict=False))
+
+
+def _colours(names: Sequence[str], of_sets: Mapping[tuple[str, str], str]) -> list[str]:
+    """Choose the colours of a panel's lines; the first line of a set has the same colour in all panels."""
+    free = iter([colour for colour in PALETTE if colour not in of_sets.values()] * len(names))
+    colours: list[str] = []
+    for name in names:
+        own = of_sets.get(_set_of(name) or ("", ""))
+        colours.append(own if own and own not in colours else next(free))
+    return colours
+
+
+def _line(ax: Axes, metrics: "pd.DataFrame", horizontal: str, name: str, colour: str) -> Line2D:
     """Draw one metric and return the line to be labelled."""
     x, y = _column(metrics, horizontal), _column(metrics, name)
     there = np.isfinite(x) & np.isfinite(y)
     x, y = x[there], y[there]
     if name + _INTERVAL in metrics:
         half = _column(metrics, name + _INTERVAL)[there]
-        ax.fill_between(x, y - half, y + half, color=PALETTE[rank % len(PALETTE)], alpha=0.18, lw=0)
+        ax.fill_between(x, y - half, y + half, color=colour, alpha=0.18, lw=0)
     split = split_name(name).split
-    colour = PALETTE[rank % len(PALETTE)]
     dashes = ":" if split == "oracle" else "-"
     if len(y) > _MANY_POINTS and np.abs(np.diff(y, 2)).mean() > 0.02 * np.ptp(y):
         ax.plot(x, y, color=colour, alpha=0.22, lw=0.8)
