@@ -156,7 +156,9 @@ def test_an_unfinished_run_predicts_with_a_warning_and_without_a_checkpoint_not_
     with pytest.warns(UserWarning, match="has not finished: its model so far is used"):
         inference.load(run)
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(UserError, match="has no checkpoint: the run ended before its first epoch was complete"):
+    with pytest.raises(
+        UserError, match="has not finished, and has no checkpoint: the run ended before its first epoch was complete"
+    ):
         inference.load(run)
 
 

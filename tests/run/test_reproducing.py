@@ -113,5 +113,5 @@ def test_a_difference_is_exit_code_1(first, tmp_path, monkeypatch, capsys):
 
 
 def test_only_a_completed_run_is_repeated(first, tmp_path):
-    with pytest.raises(UserError, match="is failed, so that there are no numbers"):
+    with pytest.raises(UserError, match=r"has failed.*, so that there are no numbers"):
         reproduce(_changed(first, tmp_path, lambda content: content.update(status="failed")))

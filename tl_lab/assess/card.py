@@ -18,7 +18,7 @@ from tl_lab.config.identity import to_plain
 from tl_lab.config.stored import read_stored, read_yaml
 from tl_lab.errors import UserError, root_cause
 from tl_lab.problems.metrics import PACKAGED
-from tl_lab.results.folder.files import read_results, write_text
+from tl_lab.results.folder.files import not_completed, read_results, write_text
 from tl_lab.results.names import answerer, duration, format_metric, is_score, is_share, readable, split_name
 from tl_lab.results.report.blocks import Cell, Picture, Section, Table
 from tl_lab.results.report.markdown import markdown
@@ -110,9 +110,7 @@ def card(
     """
     results = read_results(run)
     if results.get("status") != "completed":
-        raise UserError(
-            f"card: the run in {run} is {results.get('status', 'unknown')}, and a card is of a completed run"
-        )
+        raise UserError(f"card: the run in {run} {not_completed(results)}: give a completed run")
     config, choices = read_stored(run), results.get("choices") or {}
     found = _assessment(run, assessment)
     name = str(results.get("name") or run.name)

@@ -9,7 +9,7 @@ from tl_lab.config.trust import check_foreign
 from tl_lab.errors import UserError
 from tl_lab.results.figures.drawing import save_figures
 from tl_lab.results.figures.embedding import PairFeatures, embeddings_beside
-from tl_lab.results.folder.files import read_results
+from tl_lab.results.folder.files import not_completed, read_results
 from tl_lab.results.names import format_metric, is_share
 from tl_lab.run.build import build
 from tl_lab.run.experiment import restore_tested
@@ -48,7 +48,7 @@ def _read(run: Path, allow: Sequence[str]) -> tuple[str, PairFeatures]:
     """Return the title of a run's column, and its features."""
     results = read_results(run)
     if results.get("status") != "completed":
-        raise UserError(f"figures --beside: {run} is {results.get('status')}: give completed runs")
+        raise UserError(f"figures --beside: {run} {not_completed(results)}: give completed runs")
     cfg = read_stored(run, ("data", "strategy", "backbone", "domain_adaptation"))
     check_foreign(cfg, run / "config.yaml", allow)
     warn_if_edited(run, cfg)

@@ -36,7 +36,7 @@ from tl_lab.model.heads import GroupedHead, TaskHead, UnitLength
 from tl_lab.model.network import Network
 from tl_lab.problems import Prediction, Problem, SingleLabel, restore
 from tl_lab.problems.metrics import PACKAGED
-from tl_lab.results.folder.files import read_results, replacing
+from tl_lab.results.folder.files import not_completed, read_results, replacing
 from tl_lab.results.folder.predictions import predictions_path
 from tl_lab.run.build import build_backbone
 from tl_lab.run.checkpoints import checkpoint_of, read_checkpoint
@@ -278,11 +278,12 @@ def _device_named(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _is_unfinished(folder: Path) -> bool:
-    """Whether the record of a run says so; a folder without one is taken as it is."""
+def _unfinished(folder: Path) -> dict[str, Any]:
+    """Return the record of a run that has not finished; empty otherwise, and for a folder without a record."""
     with suppress(UserError):
-        return read_results(folder).get("status") in ("running", "failed")
-    return False
+        results = read_results(folder)
+        return results if results.get("status") in ("running", "failed") else {}
+    return {}
 
 
 def load_classifier(
@@ -309,10 +310,11 @@ def _load(
 ) -> "TrainedModel | FewShotModel":
     cfg = _stored_config(folder, allow)
     path = checkpoint_of(folder, checkpoint)
-    unfinished = _is_unfinished(folder)
+    unfinished = _unfinished(folder)
     if unfinished and not path.exists():
         raise UserError(
-            f"{folder} has no checkpoint: the run ended before its first epoch was complete; start it again"
+            f"{folder} {not_completed(unfinished)}, and has no checkpoint: the run ended before its first epoch was "
+            "complete; start it again"
         )
     if unfinished:
         warnings.warn(

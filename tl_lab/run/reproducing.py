@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from tl_lab.config.stored import read_stored
 from tl_lab.config.trust import ALLOW, check_foreign
 from tl_lab.errors import UserError
-from tl_lab.results.folder.files import RESULTS, SCHEMA, read_results, write_json, write_text
+from tl_lab.results.folder.files import RESULTS, SCHEMA, not_completed, read_results, write_json, write_text
 
 __all__ = ["Reproduction", "compare_runs", "reproduce"]
 
@@ -96,7 +96,7 @@ def reproduce(run: str | Path, output: str | Path | None = None, allow: Sequence
     before = read_results(first)
     if before.get("status") != "completed":
         raise UserError(
-            f"{first} is {before.get('status')}, so that there are no numbers to compare: give a completed run"
+            f"{first} {not_completed(before)}, so that there are no numbers to compare: give a completed run"
         )
     cfg = read_stored(first, ("data", "strategy", "backbone", "logger"))
     check_foreign(cfg, first / "config.yaml", allow)

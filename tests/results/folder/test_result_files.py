@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from tl_lab.errors import UserError
 from tl_lab.results.folder import files
-from tl_lab.results.folder.files import plain, read_results, replacing, write_json, write_text
+from tl_lab.results.folder.files import not_completed, plain, read_results, replacing, write_json, write_text
 
 
 def test_numbers_of_every_kind_become_json(tmp_path):
@@ -164,3 +164,16 @@ def test_damaged_results_are_named(tmp_path, content, message):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no run folder .*absent"):
         read_results(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ({"status": "running"}, "has not finished"),
+        ({"status": "failed", "error": "data.root=x is no folder"}, "has failed (data.root=x is no folder)"),
+        ({"status": "failed", "error": None}, "has failed"),
+        ({}, "has the status None"),
+    ],
+)
+def test_a_run_that_is_not_completed_is_described(results, said):
+    assert not_completed(results) == said

@@ -83,7 +83,7 @@ def test_a_row_names_the_machine_and_the_command_of_its_run(tmp_path):
             r"overrides other keys than method, task and seed: override\.optimizer\.lr",
         ),
         (["domain_adaptation=none"], {"choices": {"experiment": "mnist_usps"}}, "is a run of experiment=mnist_usps"),
-        (["domain_adaptation=none"], {"status": "failed", "error": "NaN"}, "is failed: NaN"),
+        (["domain_adaptation=none"], {"status": "failed", "error": "NaN"}, r"has failed \(NaN\)"),
     ],
 )
 def test_other_runs_are_refused(tmp_path, overrides, facts, message):

@@ -18,7 +18,17 @@ from tl_lab.errors import UserError
 from tl_lab.results.kinds import learn
 from tl_lab.texts import printable
 
-__all__ = ["RESULTS", "SCHEMA", "plain", "read_results", "remove_leftovers", "replacing", "write_json", "write_text"]
+__all__ = [
+    "RESULTS",
+    "SCHEMA",
+    "not_completed",
+    "plain",
+    "read_results",
+    "remove_leftovers",
+    "replacing",
+    "write_json",
+    "write_text",
+]
 
 SWEEP = "sweep.json"
 """Start time and command of a sweep."""
@@ -174,6 +184,14 @@ def plain(obj: Any) -> Any:
     if convert is not None:
         return plain(convert())
     raise TypeError(f"{type(obj).__name__} cannot be written as JSON: {obj!r}")
+
+
+def not_completed(results: Mapping[str, Any]) -> str:
+    """Describe a run that is not completed: its status and, if it has failed, the reason."""
+    status = results.get("status")
+    if status != "failed":
+        return "has not finished" if status == "running" else f"has the status {status}"
+    return f"has failed ({results['error']})" if results.get("error") else "has failed"
 
 
 def read_results(run_dir: str | Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from tl_lab.config import choices, compose, conf_dir, describe
 from tl_lab.errors import UserError, nearest
-from tl_lab.results.folder.files import SWEEP, read_results, write_text
+from tl_lab.results.folder.files import SWEEP, not_completed, read_results, write_text
 from tl_lab.results.names import leads, split_name
 from tl_lab.results.tables.claims import Judged, judge
 from tl_lab.results.tables.collecting import collect
@@ -275,7 +275,7 @@ def stored(experiment: str, folders: Sequence[str | Path], command: str = "") ->
         results = read_results(root / run["folder"])
         changed = {name for name in runs if name.startswith("override.") and pd.notna(run[name])} - allowed
         if run["status"] != "completed":
-            raise UserError(f"{run['folder']} is {run['status']}: {run['error']}")
+            raise UserError(f"{run['folder']} {not_completed(run)}")
         if results["choices"]["experiment"] != experiment:
             raise UserError(f"{run['folder']} is a run of experiment={results['choices']['experiment']}")
         changed |= set(str(run["tuned"]).split())
