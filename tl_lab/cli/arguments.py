@@ -325,7 +325,13 @@ def _parse(overrides: Sequence[str]) -> list[Any]:
         try:
             parsed += parser.parse_overrides([text])
         except (HydraException, ValueError):
-            key, _, value = text.partition("=")
+            key, equals, value = text.partition("=")
+            if "/" in key and "." in key.rpartition("/")[2]:  # Hydra reads a slash only in the name of a group
+                dotted = key.replace("/", ".")
+                raise UserError(
+                    f"{text!r} cannot be read: an option of a group is named with dots only; "
+                    f"write {dotted}{equals}{value}"
+                ) from None
             raise UserError(
                 f"{text!r} cannot be read; a value with spaces or symbols needs two pairs of quotes: "
                 f"'{key}=\"{value}\"'"
@@ -478,6 +484,8 @@ def _keys_within(value: Any) -> list[tuple[str, ...]]:
 
 
 def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:
+    if "/" in key and not _wrong_key(dotted := key.replace("/", "."), base, groups):
+        return f"{key!r} is not a group; write the option as {dotted}=..."
     node: Any = base
     parts = key.split(".")
     for depth, part in enumerate(parts):
