@@ -408,10 +408,12 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
 
     found: list[str] = []
     usable: list[str] = []
+    unknown: set[str] = set()  # groups whose options depend on a choice that is wrong
     for override in parsed:
         text = _wrong_choice(override, groups)
         if text:
             found.append(text)
+            unknown.add(override.key_or_group.replace("/", "."))
         elif override.key_or_group in groups and not isinstance(override.value(), dict):
             usable.append(str(override.input_line))
     try:
@@ -422,6 +424,9 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
         key = override.key_or_group
         inner = [] if override.is_add() or override.is_delete() else _keys_within(override.value())
         if override.is_force_add() or (key in groups and not inner):
+            continue
+        # an experiment may choose in any group
+        if "." in key and ("experiment" in unknown or any(key.startswith(f"{group}.") for group in unknown)):
             continue
         if not isinstance(OmegaConf.select(base, key, throw_on_resolution_failure=False), DictConfig):
             inner = []  # a value of its own, such as strategy.label_words, not options
