@@ -18,19 +18,25 @@ class UserError(ValueError):
         super().__init__(printable(message))
 
 
-def nearest(name: str, valid: Iterable[str], limit: int = 3) -> str:
+_SYNONYMS = {"cuda": "gpu", "nvidia": "gpu"}
+"""Other words for a choice, which are spelt too differently for a comparison of letters."""
+
+
+def nearest(name: str, valid: Iterable[str], limit: int = 3, in_order: bool = False) -> str:
     """Name the valid choices closest to a misspelt one, or all of them where none is close.
 
     Args:
         name: as given by the user.
         valid: what could have been written.
         limit: how many close names to give at most.
+        in_order: whether all names are listed in the order of ``valid``, such as that of a file, instead of sorted.
 
     Returns:
         ``"did you mean 'a' or 'b'?"``, or ``"valid: a, b, c"``; of many names the first ones and a number.
     """
-    names = sorted(set(valid))
-    close = get_close_matches(name, names, n=limit, cutoff=0.5)
+    names = list(dict.fromkeys(valid)) if in_order else sorted(set(valid))
+    synonym = _SYNONYMS.get(name.lower())
+    close = [synonym] if synonym in names else get_close_matches(name, names, n=limit, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"
     return f"valid: {listed(names, MANY)}"
@@ -42,13 +48,13 @@ def no_column(place: object, name: str, columns: Iterable[object]) -> UserError:
     Args:
         place: of the table.
         name: as given by the user.
-        columns: of the table.
+        columns: of the table, in its order.
 
     Returns:
         The error, to be raised.
     """
     names = [str(column) for column in columns]
-    advice = nearest(name, names)
+    advice = nearest(name, names, in_order=True)
     if not advice.startswith("valid"):
         advice += f" Its columns are {listed(names, MANY)}"
     return UserError(f"{place} has no column {name!r}; {advice}")

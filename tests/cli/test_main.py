@@ -1,8 +1,13 @@
 """The command line as a whole."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from tl_lab.cli import assess, papers
 from tl_lab.cli.main import main
+from tl_lab.config.catalogue import given_folders
 
 
 @pytest.mark.parametrize(
@@ -16,6 +21,12 @@ from tl_lab.cli.main import main
         ),
         (["predict", "run"], "predict: the following arguments are required: input (python -m tl_lab predict --help)"),
         (["export", "run", "--format", "pef"], "export: argument --format: invalid choice: 'pef' (choose from "),
+        (
+            ["papers", "run", "x", "--intil", "decided"],
+            "papers run: there is no option '--intil'; did you mean '--until'?",
+        ),
+        (["papers", "--long"], "papers: there is no option '--long'; did you mean '--config-dir' or '--help'?"),
+        (["papers", "run", "x", "-cd", "nowhere"], "--config-dir: there is no folder "),
         (["weights", "a", "b"], "weights: 'a' is one argument too many (python -m tl_lab weights --help)"),
     ],
 )
@@ -26,3 +37,32 @@ def test_a_mistake_is_one_sentence(given: list[str], message: str, capsys: pytes
     said = capsys.readouterr().err
     assert said.startswith(f"tl_lab: {message}")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["papers", "--config-dir", "{a}", "run", "one", "seed=0", "--config-dir", "{b}"],
+        ["papers", "-cd", "{a}", "-cd", "{b}", "run", "one", "seed=0"],
+        ["papers", "run", "-cd", "{a}", "one", "-cd={b}", "seed=0"],
+        ["papers", "run", "one", "--config-dir", "{a}", "seed=0", "--config-dir={b}"],
+    ],
+    ids=" ".join,
+)
+def test_folders_of_choices_are_given_before_or_after_an_action(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(papers, "_run", lambda options: seen.append((options.overrides, given_folders())))
+    places = {name: tmp_path / name for name in "ab"}
+    for place in places.values():
+        place.mkdir()
+    main([word.format(**places) for word in words])
+    assert seen == [(["seed=0"], (places["a"], places["b"]))]
+
+
+def test_options_stand_between_positional_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(assess, "_assess", lambda options: seen.append((options.overrides, options.output)))
+    main(["assess", "data=digits", "--output", "x", "backbone=mlp"])
+    assert seen == [(["data=digits", "backbone=mlp"], Path("x"))]

@@ -85,6 +85,12 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         (["lenet"], "'lenet' does not set a value; write backbone=lenet"),
         (["whatever"], "'whatever' does not set a value; write key=value"),
         (["name=(x"], "'name=(x' cannot be read; a value with spaces or symbols needs two pairs of quotes"),
+        (
+            ["hydra/launcher.jobs=2"],
+            "'hydra/launcher.jobs=2' cannot be read: an option of a group is named with dots only; "
+            "write hydra.launcher.jobs=2",
+        ),
+        (["trainer/max_epochs=2"], "'trainer/max_epochs' is not a group; write the option as trainer.max_epochs=..."),
         (["name=../.."], "name=../.. is not a valid folder below the outputs"),
         (["name=a/../../b"], "name=a/../../b is not a valid folder below the outputs"),
         (["name=/etc"], "name=/etc is not a valid folder below the outputs"),
@@ -126,6 +132,14 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
         ),
         (["-m", "seed=0,1", "hydra/launcher=forkd"], "did you mean 'forked'?"),
         (["sweep.objective=test/acc"], "sweep.objective=test/acc: test metrics cannot be used for selection"),
+        (["trainer=cuda"], "'trainer=cuda' is not among the choices; did you mean 'gpu'?\n"),
+        (
+            ["data=tabel", "data.path=x.csv"],
+            "tl_lab: 'data=tabel' is not among the choices; did you mean 'table' or 'text_table' or 'table_pair'?\n",
+        ),
+        (["-m", "hydra/launcher=forkd", "hydra.launcher.jobs=2"], "tl_lab: 'hydra/launcher=forkd' is not among"),
+        (["experiment=nothin", "data.path=x.csv", "sed=1"], "2 mistakes: (1) 'experiment=nothin' is not among"),
+        (["backbone=lenett", "optimizer.lrr=1"], "(2) optimizer has no key 'lrr'; did you mean 'lr'?"),
         (["backbone=lenett", "sed=1"], "2 mistakes: (1) 'backbone=lenett'"),
         (["resume=nowhere"], "resume: there is no folder 'nowhere'"),
         (["resume=.", "seed=1"], "the place of the data (data.<option>) can be given with it, not seed=1"),
@@ -485,6 +499,21 @@ def test_the_example_of_a_choice_sets_what_it_needs(
     shown = re.split("  terms |  file ", capsys.readouterr().out)[0].split()
     assert shown[shown.index(f"data={choice}", 1) + 1 :] == words
     assert "null" not in " ".join(shown)
+
+
+@pytest.mark.parametrize(
+    ("group", "choice", "command"),
+    [
+        ("hydra/launcher", "forked", "hydra/launcher=forked hydra.launcher.jobs=1"),
+        ("hydra/sweeper", "tune", "hydra/sweeper=tune hydra.sweeper.methods=domain_adaptation"),
+        ("search", "strategy/ewc", "-m hydra/sweeper=optuna strategy=ewc search=strategy/ewc"),
+    ],
+)
+def test_the_example_of_a_choice_of_a_sweep(
+    group: str, choice: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tl_lab_main(["list", group, choice])
+    assert f"  in a run  python -m tl_lab train {command}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("group", ["strategy", "backbone", "adapter", "domain_adaptation", "optimizer", "data"])

@@ -144,6 +144,8 @@ def test_a_right_node_passes() -> None:
         ({"kind": "c"}, 'part.kind: "c" is not "a" or "b"'),
         ({"sizes": [1, 2, 3]}, "part.sizes: [1, 2, 3] is not a list of 2 whole numbers or null"),
         ({"names": [1]}, "part.names: [1] is not a list of texts or text"),
+        ({"sizes": 3}, "part.sizes: 3 is not a list of 2 whole numbers or null; write part.sizes=[3,3]"),
+        ({"width": [3]}, "part.width: [3] is not a whole number; write part.width=3"),
         ({"on": "yes"}, 'part.on: "yes" is not true or false'),
         ({"inner": {"_target_": f"{__name__}.Thing"}}, "part.inner lacks 'width', which Thing requires"),
     ],

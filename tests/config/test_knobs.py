@@ -40,3 +40,20 @@ def test_every_group_is_reported() -> None:
     comments = group_comments()
     assert {group for group in choices() if "/" not in group} <= set(comments)
     assert comments["backbone"].startswith("the feature extractor")
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "keys"),
+    [
+        ("hydra/launcher", "forked", ["hydra.launcher.jobs", "hydra.launcher.timeout", "hydra.launcher.resume"]),
+        ("search", "domain_adaptation/afn", ["domain_adaptation.weight", "optimizer.lr"]),
+    ],
+)
+def test_options_are_named_as_on_the_command_line(group: str, name: str, keys: list[str]) -> None:
+    assert [knob.key for knob in knobs(group, choices(group)[group][name])] == keys
+
+
+def test_no_option_has_a_slash() -> None:
+    keys = [knob.key for group, files in choices().items() for file in files.values() for knob in knobs(group, file)]
+    assert len(keys) > 1000
+    assert [key for key in keys if "/" in key] == []

@@ -88,6 +88,24 @@ def test_the_valid_values_of_an_option_are_reported(hint: Any, words: str) -> No
     assert list(misfits({"no": "such"}, hint)) == [("", f': {{"no": "such"}} is not {words}')]
 
 
+@pytest.mark.parametrize(
+    ("value", "hint", "words"),
+    [
+        ("customer", Sequence[str], '"customer" is not a list of texts; write data.x=[customer]'),
+        ("two words", Sequence[str], """"two words" is not a list of texts; write 'data.x=["two words"]'"""),
+        (64, options.ImageSize, "64 is not a list of 2 whole numbers of at least 1; write data.x=[64,64]"),
+        (0, options.ImageSize, "0 is not a list of 2 whole numbers of at least 1"),
+        (8, options.Widths, "8 is not a list of whole numbers of at least 1; write data.x=[8]"),
+        ([8], options.Count, "[8] is not a whole number of at least 1; write data.x=8"),
+        ([8, 9], options.Count, "[8, 9] is not a whole number of at least 1"),
+    ],
+)
+def test_the_form_of_a_list_is_shown(value: Any, hint: Any, words: str) -> None:
+    assert list(misfits(value, hint, "data.x")) == [("", f": {words}")]
+    ((_, without),) = misfits(value, hint)
+    assert without == f": {words.partition('; write')[0]}"
+
+
 class Keys(typing.TypedDict, total=False):
     """Stands for a mapping of an option."""
 

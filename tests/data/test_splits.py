@@ -67,3 +67,25 @@ def test_split_in_three_carries_inputs_along():
 def test_a_label_that_is_no_class_is_refused(label):
     with pytest.raises(UserError, match=rf"contain {label} \(sample 2; 1 invalid label\): labels must be in 0\.\.2"):
         hold_out(torch.tensor([0, label, 1, 2] * 1 + [0, 1, 2] * 5), {"val": 0.2}, 0, list("abc"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "shares", "words"),
+    [
+        (
+            (30, 1),
+            {"val": 0.1, "test": 0.2},
+            "'class1' (1): a class needs at least 3; add samples, merge it with another class, or leave it out",
+        ),
+        (
+            (3, 3),
+            {"val": 0.45, "test": 0.45},
+            "a class needs at least 3; add samples, or lower data.val_share or data.test_share",
+        ),
+        ((2, 2), {"val": 0.9}, "a class needs at least 2; add samples, or lower data.val_share"),
+    ],
+)
+def test_the_remedy_for_few_samples_fits_their_number(counts, shares, words):
+    with pytest.raises(UserError) as refused:
+        hold_out(labels(*counts), shares, 0, names(2))
+    assert str(refused.value).endswith(words)

@@ -272,6 +272,7 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
         ("strategy.layers.trainable=[conv3]", "conv2"),
         ("callbacks.checkpoint.monitor=test/target/acc", "validation metric only"),
         ("trainer=gpu", "trainer=gpu needs a GPU, and PyTorch finds none: use trainer=cpu"),
+        ("trainer.accelerator=cuda", "trainer.accelerator=cuda needs a GPU, and PyTorch finds none: leave it out"),
         ("trainer=ddp", "trainer=ddp needs a GPU, and PyTorch finds none: use trainer=cpu"),
         ("trainer=fsdp", "trainer=fsdp needs a GPU, and PyTorch finds none: use trainer=cpu"),
         ("callbacks.checkpoint.monitor=val/source/ac", "val/source/acc"),
@@ -296,7 +297,10 @@ def test_alignment_that_reaches_no_parameter_is_refused(capsys, tmp_path):
     ],
 )
 def test_mistakes_end_in_one_sentence(override, message, capsys, tmp_path):
-    if override in ("trainer=gpu", "trainer=ddp", "trainer=fsdp") and torch.cuda.is_available():
+    if (
+        override in ("trainer=gpu", "trainer.accelerator=cuda", "trainer=ddp", "trainer=fsdp")
+        and torch.cuda.is_available()
+    ):
         pytest.skip("there is a GPU")
     assert message in refused(capsys, tmp_path / "run", override)
 

@@ -35,7 +35,9 @@ def test_brackets_of_a_name_are_no_pattern(tmp_path: Path) -> None:
 
 def test_only_a_single_table_has_columns(table: Path, tmp_path: Path) -> None:
     for inputs in ([tmp_path], [table, table], [tmp_path / "a.png"]):
-        with pytest.raises(UserError, match=r"columns are kept from a table .*, which must be the only input"):
+        with pytest.raises(
+            UserError, match=r"^--keep: columns are copied from a table .*, which must be the only input"
+        ):
             kept_columns(inputs, ["id"], {})
     with pytest.raises(UserError, match="no column 'idd'; did you mean 'id'"):
         kept_columns([table], ["idd"], {})

@@ -101,3 +101,27 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UserError, match=r"needs the libraries onnx and onnxscript \(.*\): install tl_lab\[onnx\]"):
         export(tmp_path / "run", "onnx")
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "words"),
+    [
+        ("t.onnx", None, "an export is a folder with model.onnx in it: write --format onnx --output t"),
+        ("t.ONNX", "onnx", "an export is a folder with model.onnx in it: write --format onnx --output t"),
+        ("a/t.safetensors", None, "with model.safetensors in it: write --format safetensors --output a/t"),
+        ("t.pt", "peft", "an export is a folder: write --format peft --output t"),
+        ("t.pth", None, "an export is a folder: name a folder"),
+    ],
+)
+def test_the_name_of_a_file_is_refused_as_output(output: str, kind: str | None, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        export(tmp_path, kind, output)
+    assert str(refused.value).startswith(f"--output {output} names a file, but ")
+    assert str(refused.value).endswith(words)
+
+
+def test_a_file_is_not_replaced_by_an_export(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(UserError, match=r"notes is a file, but an export is a folder: name another one$"):
+        export(tmp_path, "onnx", tmp_path / "notes")
+    assert (tmp_path / "notes").read_text() == "mine"

@@ -174,7 +174,9 @@ def test_the_device_of_predictions_is_named(trained: Path, folder: Path, tmp_pat
     table = predict_to_csv(trained, folder, tmp_path / "on_cpu.csv").read_text()
     if not torch.cuda.is_available():
         assert predict_to_csv(trained, folder, tmp_path / "auto.csv", device="auto").read_text() == table
-        with pytest.raises(UserError, match="the device gpu is not available: PyTorch finds no GPU"):
+        with pytest.raises(
+            UserError, match=r"^--device gpu .* is not available: PyTorch finds no GPU here; --device cpu uses the CPU$"
+        ):
             predict_to_csv(trained, folder, device="gpu")
     with pytest.raises(UserError, match="the device must be one of cpu, gpu, auto, not 'tpu'"):
         predict_to_csv(trained, folder, device="tpu")

@@ -112,9 +112,9 @@ def test_of_heads_of_their_own_one_is_named(tmp_path):
     predicted = model.predict(x[own])
     assert set(predicted.labels) == {"4", "5"}
     assert np.mean([label == str(int(digit)) for label, digit in zip(predicted.labels, y[own], strict=True)]) > 0.9
-    with pytest.raises(UserError, match=r"trained on 5 tasks with one head each.*task=1 to 5$"):
+    with pytest.raises(UserError, match=r"one head each: select one from 1 to 5 by --task 1 \(in Python: task=1\)$"):
         load(folder)
-    with pytest.raises(UserError, match="task=1 to 5, not 6"):
+    with pytest.raises(UserError, match=r"from 1 to 5 by --task 1 \(in Python: task=1\), not 6$"):
         load(folder, task=6)
 
 

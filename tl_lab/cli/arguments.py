@@ -325,7 +325,13 @@ def _parse(overrides: Sequence[str]) -> list[Any]:
         try:
             parsed += parser.parse_overrides([text])
         except (HydraException, ValueError):
-            key, _, value = text.partition("=")
+            key, equals, value = text.partition("=")
+            if "/" in key and "." in key.rpartition("/")[2]:  # Hydra reads a slash only in the name of a group
+                dotted = key.replace("/", ".")
+                raise UserError(
+                    f"{text!r} cannot be read: an option of a group is named with dots only; "
+                    f"write {dotted}{equals}{value}"
+                ) from None
             raise UserError(
                 f"{text!r} cannot be read; a value with spaces or symbols needs two pairs of quotes: "
                 f"'{key}=\"{value}\"'"
@@ -402,10 +408,12 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
 
     found: list[str] = []
     usable: list[str] = []
+    unknown: set[str] = set()  # groups whose options depend on a choice that is wrong
     for override in parsed:
         text = _wrong_choice(override, groups)
         if text:
             found.append(text)
+            unknown.add(override.key_or_group.replace("/", "."))
         elif override.key_or_group in groups and not isinstance(override.value(), dict):
             usable.append(str(override.input_line))
     try:
@@ -416,6 +424,9 @@ def _mistakes(parsed: Sequence[Any], groups: dict[str, set[str]]) -> list[str]:
         key = override.key_or_group
         inner = [] if override.is_add() or override.is_delete() else _keys_within(override.value())
         if override.is_force_add() or (key in groups and not inner):
+            continue
+        # an experiment may choose in any group
+        if "." in key and ("experiment" in unknown or any(key.startswith(f"{group}.") for group in unknown)):
             continue
         if not isinstance(OmegaConf.select(base, key, throw_on_resolution_failure=False), DictConfig):
             inner = []  # a value of its own, such as strategy.label_words, not options
@@ -478,6 +489,8 @@ def _keys_within(value: Any) -> list[tuple[str, ...]]:
 
 
 def _wrong_key(key: str, base: DictConfig, groups: dict[str, set[str]]) -> str:
+    if "/" in key and not _wrong_key(dotted := key.replace("/", "."), base, groups):
+        return f"{key!r} is not a group; write the option as {dotted}=..."
     node: Any = base
     parts = key.split(".")
     for depth, part in enumerate(parts):

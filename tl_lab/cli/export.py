@@ -18,9 +18,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument(
         "--format",
         choices=["safetensors", "peft", "hf", "onnx"],
-        default="safetensors",
-        help="safetensors: all weights, with the adapter merged; peft: the adapter alone; hf: a transformers folder; "
-        "onnx: the network as a graph",
+        help="safetensors (default): all weights, with the adapter merged; peft: the adapter alone; hf: a transformers "
+        "folder; onnx: the network as a graph",
     )
     parser.add_argument("--output", type=Path, help="folder to write to; default: <run>/export/<format>")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="checkpoint to use; default: the tested one")

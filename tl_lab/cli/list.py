@@ -224,6 +224,8 @@ def _in_a_run(group: str, choice: str, file: Path, options: Sequence[str] = ()) 
     """Return a command that uses a choice, with the other choices that its header names (``# Use with: ...``)."""
     others = next((line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith(_USE_WITH)), "")
     words = [f"{group}={choice}", *others.removeprefix(_USE_WITH).split(), *options]
+    if group == "search":  # the space of one method, named after its group and choice
+        words = ["-m", "hydra/sweeper=optuna", "=".join(choice.split("/")), *words]
     return commands.command("assess", *words) if group == "assess" else commands.train(*words)
 
 
@@ -249,7 +251,7 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path], others: Seq
     for knob in found:
         table.add_row(knob.key, Text(knob.value), Text(knob.comment))
     terms = [f"{what}: {conditions}" for what, conditions in terms_of(choice).values()] if group == "data" else []
-    example = _example(describe(files[choice]), found) if group != "experiment" else []
+    example = _example(describe(files[choice]), found) if group not in ("experiment", "search") else []
     say(
         Text.assemble((f"{group}={choice}", "bold"), (f"   {describe(files[choice])}", "")),
         Text("  in a run  ", end="").append(_in_a_run(group, choice, files[choice], example), "cyan"),

@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from tl_lab import __version__
 from tl_lab.cli import (
@@ -29,6 +29,7 @@ from tl_lab.errors import UserError, nearest
 
 __all__ = ["main"]
 
+_INNER_CONFIG_DIR = "inner_config_dir"  # --config-dir after the name of an action: papers run ... --config-dir
 _COMMANDS = (list, assess, predict, test, drift, card, report, figures, papers, reproduce, export, weights)
 
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             kind, known = ("option", ["--version", "--help"]) if given[0].startswith("-") else ("command", [*helps])
             raise UserError(f"there is no {kind} {given[0]!r}; {nearest(given[0], known)}")
         options = _parsed(parser, given)
-        with using(options.config_dir), ends_with_its_reader():
+        with using([*options.config_dir, *getattr(options, _INNER_CONFIG_DIR, [])]), ends_with_its_reader():
             code = options.command(options)
     except UserError as error:
         print(f"tl_lab: {error}", file=sys.stderr)
@@ -68,7 +69,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that reports mistakes as the rest of the program does: in one sentence."""
+    """A parser that reports mistakes as the rest of the program does, in one sentence.
+
+    Options may stand between positional arguments: ``assess data=digits --output x backbone=mlp``.
+    """
+
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments; those of a command without actions may be in any order."""
+        if self._within or _actions_of(self):
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments.
@@ -92,9 +108,29 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.N
     name = unknown[0].partition("=")[0]
     if not name.startswith("-"):
         raise UserError(f"{given[0]}: {name!r} is one argument too many ({command(given[0], '--help')})")
-    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    known = [one for one in commands.choices[given[0]]._option_string_actions if one.startswith("--")]
-    raise UserError(f"{given[0]}: there is no option {name!r}; {nearest(name, known)}")
+    chosen = _actions_of(parser)[given[0]]
+    inner = next((action for word, action in _actions_of(chosen).items() if word in given[1:]), chosen)
+    known = [one for one in inner._option_string_actions if one.startswith("--")]
+    raise UserError(f"{inner.prog.partition(' ')[2]}: there is no option {name!r}; {nearest(name, known)}")
+
+
+def _actions_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of a program's commands, or of a command's actions, by name."""
+    found = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(next(found, {}))
+
+
+def _parsers_of_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    for inner in _actions_of(parser).values():
+        yield inner
+        yield from _parsers_of_actions(inner)
+
+
+def _add_config_dir(parser: argparse.ArgumentParser, dest: str) -> None:
+    parser.add_argument(
+        "--config-dir", "-cd", dest=dest, action="append", default=[], metavar="FOLDER",
+        help="a folder of further choices, with its Python modules next to it; may be repeated",
+    )  # fmt: skip
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, str]]:
@@ -108,9 +144,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, str]]:
         module.add(commands)
     for name, parser_of_command in commands.choices.items():
         if name != "train":
-            parser_of_command.add_argument(
-                "--config-dir", "-cd", action="append", default=[], metavar="FOLDER",
-                help="a folder of further choices, with its Python modules next to it; may be repeated",
-            )  # fmt: skip
+            _add_config_dir(parser_of_command, "config_dir")
+            for inner in _parsers_of_actions(parser_of_command):
+                _add_config_dir(inner, _INNER_CONFIG_DIR)
     helps = {str(action.dest): str(action.help) for action in commands._choices_actions}
     return parser, helps

@@ -4,6 +4,8 @@ import inspect
 import json
 import math
 import os
+import re
+import shlex
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,17 +17,20 @@ from tl_lab.errors import nearest
 
 __all__ = ["misfits"]
 
+_WORD = r"[\w./+-]+"  # a text without quotes on the command line
+_PLAIN = r"[\w.=,/+\[\]-]+"  # an override without quotes for the shell
 _WHOLE = 2**63
 """The largest integer that libraries accept."""
 
 
-def misfits(value: Any, hint: Any) -> Iterator[tuple[str, str]]:
+def misfits(value: Any, hint: Any, where: str = "") -> Iterator[tuple[str, str]]:
     """Compare a value with an annotation.
 
     Args:
         value: a plain value from a file.
         hint: a type; ``Annotated`` types declare ranges by :mod:`annotated_types`, or the keys of a mapping by a
             ``TypedDict``.
+        where: the option's path, for a message that shows how to write its value; empty to leave that out.
 
     Yields:
         For each mistake, the path below the value, ``""`` or ``".key"``, and the part of a sentence that follows it.
@@ -33,14 +38,16 @@ def misfits(value: Any, hint: Any) -> Iterator[tuple[str, str]]:
     keys = _keys_of(hint)
     if keys is None or not isinstance(value, dict):
         if not _fits(value, hint):
-            yield "", f": {_show(value)} is not {_describe(hint)}"
+            yield "", f": {_show(value)} is not {_describe(hint)}{_remedy(value, hint, where)}"
         return
     hints = typing.get_type_hints(keys, include_extras=True)
     for name, item in value.items():
         if name not in hints:
             yield "", f" has no key {name!r}; {nearest(str(name), hints)}"
         else:
-            yield from ((f".{name}{path}", text) for path, text in misfits(item, hints[name]))
+            yield from (
+                (f".{name}{path}", text) for path, text in misfits(item, hints[name], where and f"{where}.{name}")
+            )
     for name in sorted(keys.__required_keys__ - value.keys()):
         yield "", f" lacks {name!r}"
 
@@ -193,6 +200,28 @@ def _describe_limited(hint: Any, plain: Any) -> str:
         return _describe(plain) + _range(hint)
     count = str(least) if least == most else "one or more" if least == 1 else f"at least {least}"
     return _describe(plain).replace("a list of ", f"a list of {count} ", 1)
+
+
+def _remedy(value: Any, hint: Any, where: str) -> str:
+    """Show how to write a single value as the list that is needed, or the only value of a list alone."""
+    if not where or isinstance(value, dict):
+        return ""
+    if isinstance(value, list):
+        forms = value if len(value) == 1 else []
+    else:
+        forms = [[value] * length for length in (1, 2, 3, 4)]  # a list of a fixed length has a few values
+    fitting = next((form for form in forms if _fits(form, hint)), None)
+    if fitting is None:
+        return ""
+    written = f"{where}={_written(fitting)}"
+    return f"; write {written if re.fullmatch(_PLAIN, written) else shlex.quote(written)}"
+
+
+def _written(value: Any) -> str:
+    """Write a value as on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    return value if isinstance(value, str) and re.fullmatch(_WORD, value) else _show(value)
 
 
 _LENGTHS = ((MinLen, "min_length"), (MaxLen, "max_length"))

@@ -16,6 +16,8 @@ _DEFAULT = re.compile(
     r"^ +- (?:optional )?(?:override )?/?(?P<name>[\w@/.]+)(?:: *(?P<choice>[^#]*?))?(?: +# *(?P<note>.*))?$"
 )
 
+_OF_OTHER_GROUPS = ("_global_", "hydra.sweeper.params")  # packages of files whose keys begin with a group's name
+
 
 class Knob(NamedTuple):
     """One option of a choice.
@@ -35,12 +37,14 @@ def knobs(group: str, file: Path) -> list[Knob]:
     """List the options of a choice: its own, then those of shared files.
 
     Args:
-        group: group of the choice, which is the first part of the keys.
+        group: group of the choice, which is the first part of the keys, with dots: ``hydra.launcher``.
         file: file of the choice.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
-    package = next((line.removeprefix("# @package ") for line in lines if line.startswith("# @package ")), group)
-    found, shared = _read("" if package == "_global_" else package, lines)
+    package = next(
+        (line.removeprefix("# @package ") for line in lines if line.startswith("# @package ")), group.replace("/", ".")
+    )
+    found, shared = _read("" if package in _OF_OTHER_GROUPS else package, lines)
     for name in shared:
         other = file.with_name(f"{name}.yaml")
         if other.is_file():

@@ -85,8 +85,9 @@ def check(cfg: DictConfig | Mapping[str, Any], provided: Mapping[str, Iterable[s
     for path, node in _nodes(plain, ""):
         if "_target_" in node:
             filled = FILLED_OF_LOGGERS if path.startswith("logger.") else ()
-            for text in _check_node(node, frozenset([*provided.get(path, ()), *filled])):
-                mistakes.setdefault((str(node["_target_"]), text), f"{path}{text}")
+            for text in _check_node(path, node, frozenset([*provided.get(path, ()), *filled])):
+                mistake = text.replace(f"; write {path}.", "; write ")  # the same in a node that refers to this one
+                mistakes.setdefault((str(node["_target_"]), mistake), f"{path}{text}")
         else:
             for key in (key for key, value in node.items() if value == "???"):
                 where = f"{path}.{key}" if path else key
@@ -184,7 +185,7 @@ def _check_plain(plain: dict[str, Any]) -> Iterator[str]:
         for key in node.keys() & known:
             where = f"{path}.{key}" if path else key
             if node[key] != "???":
-                yield from (f"{where}{below}{text}" for below, text in misfits(node[key], PLAIN[where]))
+                yield from (f"{where}{below}{text}" for below, text in misfits(node[key], PLAIN[where], where))
 
 
 def _names_class(value: Any) -> bool:
@@ -199,7 +200,7 @@ def _nodes(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from _nodes(item, f"{path}.{key}" if path else str(key))
 
 
-def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]:
+def _check_node(path: str, node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]:
     """Report the mistakes of one node; each text continues after the node's path."""
     try:
         taken = taken_by(str(node["_target_"]))
@@ -215,7 +216,7 @@ def _check_node(node: dict[str, Any], provided: frozenset[str]) -> Iterator[str]
         elif value == "???":
             yield f".{key} must be given"
         else:
-            yield from (f".{key}{below}{text}" for below, text in misfits(value, taken.hints[key]))
+            yield from (f".{key}{below}{text}" for below, text in misfits(value, taken.hints[key], f"{path}.{key}"))
     if not node.get("_partial_") and not node.get("_args_"):
         for key in sorted(taken.needed - node.keys() - provided):
             yield f" lacks {key!r}, which {name} requires"

@@ -10,7 +10,7 @@ from torch import Tensor
 from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.randomness import derive_seed
-from tl_lab.texts import counted
+from tl_lab.texts import counted, listed
 
 __all__ = [
     "check_labels",
@@ -82,7 +82,7 @@ def hold_out(
     counts = np.bincount(labels, minlength=len(class_names))
     sizes = {part: _sizes(counts, share) for part, share in shares.items()}
     parts: dict[str, list[np.ndarray]] = {part: [] for part in ("train", *shares)}
-    few = []
+    few: dict[str, int] = {}
     for label, name in enumerate(class_names):
         members = np.flatnonzero(labels == label)
         rest = np.random.default_rng(derive_seed(seed, *shares, label)).permutation(members)
@@ -91,12 +91,16 @@ def hold_out(
             rest = rest[size[label] :]
         parts["train"].append(rest)
         if len(rest) == 0:
-            few.append(f"{name!r} ({len(members)})")
+            few[name] = len(members)
     if few:
+        least = len(shares) + 1
+        # lower shares leave a sample for training only if there is at least one for each part
+        lower = " or ".join(f"data.{part}_share" for part in shares)
+        remedy = "merge it with another class, or leave it out" if min(few.values()) < least else f"or lower {lower}"
         raise UserError(
             f"too few samples for a split into train, {', '.join(shares)} with shares of {list(shares.values())} in "
-            f"{', '.join(few[:5])}{f' and {len(few) - 5} more classes' if len(few) > 5 else ''}: a class needs at "
-            f"least {len(shares) + 1}; add samples or lower the shares"
+            f"{listed((f'{name!r} ({count})' for name, count in few.items()), 5)}: a class needs at least {least}; add "
+            f"samples, {remedy}"
         )
     indices = {name: torch.from_numpy(np.sort(np.concatenate(members))) for name, members in parts.items()}
     return indices.pop("train"), indices

@@ -21,12 +21,15 @@ from tl_lab.run.inference import TrainedModel, load_classifier
 
 __all__ = ["FORMATS", "export"]
 
+_FILES = {".onnx": "onnx", ".safetensors": "safetensors", ".pt": "", ".pth": "", ".bin": "", ".ckpt": ""}
+"""Endings of files of networks, with the format that writes such a file."""
+_CONTENT = {"onnx": "model.onnx", "safetensors": "model.safetensors"}
 _REFERENCE = "drift_reference.npz"  # of tl_lab.assess.monitor
 
 
 def export(
     run: str | Path,
-    kind: str = "safetensors",
+    kind: str | None = None,
     output: str | Path | None = None,
     checkpoint: str | None = None,
     allow: Sequence[str] = (),
@@ -36,7 +39,7 @@ def export(
 
     Args:
         run: the run's folder.
-        kind: a key of :data:`FORMATS`.
+        kind: a key of :data:`FORMATS`; None for ``safetensors``.
         output: folder to write to; None for ``<run>/export/<kind>``. It is written completely or not at all.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         allow: names of backbones, in addition to the project's own, that the run's configuration may use.
@@ -47,8 +50,10 @@ def export(
         The folder.
 
     Raises:
-        UserError: the folder contains no run, or its network cannot be written in that format.
+        UserError: the folder contains no run, its network cannot be written in that format, or the output is a file.
     """
+    _check_output(output, kind)
+    kind = kind or "safetensors"
     if kind not in FORMATS:
         raise UserError(f"--format={kind} is unknown; {nearest(kind, FORMATS)}")
     folder = Path(output) if output else Path(run) / "export" / kind
@@ -67,6 +72,25 @@ def export(
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
     return folder
+
+
+def _check_output(output: str | Path | None, kind: str | None) -> None:
+    """Refuse the name of a file as output, because every format is a folder with several files.
+
+    Raises:
+        UserError: the output is a file, or ends like one; the message gives the format and the folder to write.
+    """
+    if output is None:
+        return
+    path = Path(output)
+    suffix = path.suffix.lower()
+    if suffix in _FILES:
+        given = kind or _FILES[suffix]
+        remedy = f"write --format {given} --output {path.with_suffix('')}" if given else "name a folder"
+        content = f" with {_CONTENT[given]} in it" if given in _CONTENT else ""
+        raise UserError(f"--output {path} names a file, but an export is a folder{content}: {remedy}")
+    if path.is_file():
+        raise UserError(f"--output {path} is a file, but an export is a folder: name another one")
 
 
 def _write_card(run: Path, folder: Path, predicts: bool, allow: Sequence[str]) -> None:

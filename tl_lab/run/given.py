@@ -335,7 +335,7 @@ def read_rows(
         return
     if model.spec.modality == "audio":
         if "path" not in rows[0]:
-            raise UserError(f"{path} has no column 'path' with recordings; {nearest('path', rows[0])}")
+            raise UserError(f"{path} has no column 'path' with recordings; {nearest('path', rows[0], in_order=True)}")
         names = [row["path"] for row in rows]
         files = [path.parent / name for name in names]
         yield from (Named(*batch) for batch in batches_of_recordings(names, files, model, batch_size, skip))

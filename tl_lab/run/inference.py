@@ -274,7 +274,10 @@ def _device_named(name: str) -> torch.device:
     if name not in DEVICES:
         raise UserError(f"the device must be one of {', '.join(DEVICES)}, not {name!r}")
     if name == "gpu" and not torch.cuda.is_available():
-        raise UserError("the device gpu is not available: PyTorch finds no GPU here; auto uses the CPU then")
+        raise UserError(
+            "--device gpu (in Python: device='gpu') is not available: PyTorch finds no GPU here; --device cpu uses the "
+            "CPU"
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -488,13 +491,13 @@ def _names_of(folder: Path, facts: dict[str, Any], outputs: Outputs | None, task
         raise UserError(f"{folder} was trained on permuted pixels: it cannot label images with unpermuted pixels")
     if outputs is None or outputs.scenario != "task":
         if task is not None:
-            raise UserError(f"{folder} has no separate heads that task={task} could select: leave it out")
+            raise UserError(f"{folder} has no separate heads that --task {task} could select: leave it out")
         return names
     if task is None or not 1 <= task <= outputs.num_tasks:
         suffix = "" if task is None else f", not {task}"
         raise UserError(
-            f"{folder} was trained on {outputs.num_tasks} tasks with one head each: select one by "
-            f"task=1 to {outputs.num_tasks}{suffix}"
+            f"{folder} was trained on {outputs.num_tasks} tasks with one head each: select one from 1 to "
+            f"{outputs.num_tasks} by --task 1 (in Python: task=1){suffix}"
         )
     return names[outputs.offset(task - 1) :][: outputs.sizes[task - 1]]
 
@@ -543,7 +546,7 @@ def predict_to_csv(
     """
     given = [Path(one) for one in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     if keep and skip_unreadable:
-        raise UserError("columns are kept only if all rows are predicted: leave --skip-unreadable out")
+        raise UserError("--keep: columns are copied only if all rows are predicted: leave --skip-unreadable out")
     if support is not None:
         if arrays:
             raise UserError("logits of a support set's classes cannot be written: leave --arrays out")

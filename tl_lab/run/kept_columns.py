@@ -31,7 +31,7 @@ def kept_columns(inputs: Sequence[Path], patterns: Sequence[str], reading: Mappi
         return {}
     path = inputs[0]
     if len(inputs) > 1 or path.is_dir() or path.suffix.lower() not in ENDINGS:
-        raise UserError(f"columns are kept from a table ({', '.join(ENDINGS)}), which must be the only input")
+        raise UserError(f"--keep: columns are copied from a table ({', '.join(ENDINGS)}), which must be the only input")
     table = read_table(path, reading.get("encoding", "utf-8"), option=None)
     table.columns = [str(name).strip() for name in table.columns]
     chosen: dict[str, list[str]] = {}
@@ -39,6 +39,6 @@ def kept_columns(inputs: Sequence[Path], patterns: Sequence[str], reading: Mappi
         exact = [pattern] if pattern in table.columns else []
         found = exact or [name for name in table.columns if fnmatchcase(name, pattern)]
         if not found:
-            raise no_column(path, pattern, table.columns)
+            raise no_column(f"--keep: {path}", pattern, table.columns)
         chosen |= {name: cells_of(table[name]).tolist() for name in found}
     return chosen

@@ -113,7 +113,9 @@ def _labelled(place: Path, model: TrainedModel, skip: bool) -> tuple[Iterator[Na
     by_name = model.spec.modality in ("text", "audio")
     rows: Any = cells_at(place, model).to_dict("records") if by_name else rows_of(place)
     if missing := [name for name in columns if name not in rows[0]]:
-        raise UserError(f"{place} has no column {missing[0]!r} with true labels; {nearest(missing[0], rows[0])}")
+        raise UserError(
+            f"{place} has no column {missing[0]!r} with true labels; {nearest(missing[0], rows[0], in_order=True)}"
+        )
     values = [[row[name] for name in columns] for row in rows]
     inputs = [{name: cell for name, cell in row.items() if name not in columns} for row in rows]
     listed = "path" in inputs[0] and model.spec.modality in ("image", "audio")

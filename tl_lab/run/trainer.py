@@ -46,10 +46,12 @@ def prepare_machine(plan: Plan) -> None:
     Raises:
         UserError: the trainer requires a GPU, and there is none, or several machines, and nothing starts them.
     """
-    if plan.trainer.option("accelerator") in ("gpu", "cuda") and not (
-        torch.cuda.is_available() or torch.backends.mps.is_available()
-    ):
-        raise UserError(f"trainer={plan.trainer.choice} needs a GPU, and PyTorch finds none: use trainer=cpu")
+    accelerator = plan.trainer.option("accelerator")
+    if accelerator in ("gpu", "cuda") and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        on_cpu = "cpu" in str(plan.trainer.choice)  # the choice alone does not need one
+        given = f"trainer.accelerator={accelerator}" if on_cpu else f"trainer={plan.trainer.choice}"
+        remedy = "leave it out" if on_cpu else "use trainer=cpu"
+        raise UserError(f"{given} needs a GPU, and PyTorch finds none: {remedy}")
     nodes = plan.trainer.option("num_nodes", 1)
     if nodes > 1 and "MASTER_ADDR" not in os.environ and not any(cluster.detect() for cluster in _CLUSTERS):
         raise UserError(

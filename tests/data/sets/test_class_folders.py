@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_one_sentence(kind: str, tmp_path: Path) -> None:
         KINDS[kind][1]().load()
     with pytest.raises(UserError, match=rf"data\.{name}=.*none is not a folder$"):
         read_set(kind, tmp_path / "none")
-    with pytest.raises(UserError, match=r"has no class folders: expected .*CLASS"):
+    with pytest.raises(UserError, match=rf"data\.{name}: .* has no class folders: expected .*CLASS"):
         read_set(kind, tmp_path)
     write(kind, tmp_path, {"ant": 9, "bee": 9})
     (tmp_path / "cow").mkdir()

@@ -265,7 +265,7 @@ def test_a_class_that_is_not_trained_is_refused(tmp_path):
 
 def test_too_few_images_for_the_split(tmp_path):
     write_classes(tmp_path, {"ant": 20, "bee": 2})
-    with pytest.raises(UserError, match=r"too few samples .*'bee' \(2\): a class needs at least 3"):
+    with pytest.raises(UserError, match=r"too few samples .*'bee' \(2\): a class needs at least 3; add samples, merge"):
         ImageFolder(root=str(tmp_path)).load()
 
 

@@ -13,6 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from tl_lab.backbones.mlp import MLP
 from tl_lab.data.inputs.table import MISSING, TableSpec, column_kinds, learn_columns, mixture_of
+from tl_lab.data.sets.columns import check_columns
 from tl_lab.data.sets.table import Table, TablePair
 from tl_lab.data.sets.table_corpora import Adult, Compas, Electricity
 from tl_lab.data.sets.table_files import read_table
@@ -157,6 +158,23 @@ def test_mistakes_are_one_sentence(options: dict, message: str, tmp_path: Path) 
     with pytest.raises(UserError, match=message) as refused:
         loaded(Table(path=written(tmp_path, table), **options))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("label_column", "label", "has no column 'label', which is the default: set data.label_column to one of its"),
+        ("text_column", "text", "has no column 'text', which is the default: set data.text_column to one of its"),
+        ("domain_column", "shop", "has no column 'shop'; valid:"),
+    ],
+)
+def test_a_default_that_is_no_column_is_no_misspelling(option: str, name: str, message: str) -> None:
+    table = pd.DataFrame(columns=["income", "age", "default"])
+    with pytest.raises(UserError) as refused:
+        check_columns(table, option, [name], Path("loans.csv"))
+    listed = "income, age, default"  # in the order of the file
+    separator = " columns, " if "default:" in message else " "
+    assert str(refused.value) == f"data.{option}: loans.csv {message}{separator}{listed}"
 
 
 @pytest.mark.parametrize(

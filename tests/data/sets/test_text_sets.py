@@ -114,7 +114,10 @@ def test_a_table_that_is_absent_or_of_another_kind_is_named(tmp_path: Path) -> N
     with pytest.raises(UserError, match="there is no file"):
         table(tmp_path / "absent.csv")
     (tmp_path / "t.xlsx").touch()
-    with pytest.raises(UserError, match="tables end in"):
+    with pytest.raises(
+        UserError,
+        match=r"^data\.path: .* ends in .*, but tables end in \.csv, .*: (save it as CSV|convert or rename it)$",
+    ):
         table(tmp_path / "t.xlsx")
 
 

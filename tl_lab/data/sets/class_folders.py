@@ -131,7 +131,9 @@ def given_parts(folder: Path, split: str) -> dict[str, Path]:
     return parts if split == "given" or ("train" in parts and not others) else {}
 
 
-def scan_classes(folder: Path, kind: FileKind, class_names: list[str] | None = None) -> Scan:
+def scan_classes(
+    folder: Path, kind: FileKind, class_names: list[str] | None = None, argument: str | None = None
+) -> Scan:
     """List the files in a folder of class folders, at any depth within a class folder.
 
     Args:
@@ -139,6 +141,7 @@ def scan_classes(folder: Path, kind: FileKind, class_names: list[str] | None = N
         kind: kind of the files.
         class_names: class names in the order of the labels, if another set determines them; None for the names of the
             sub-folders.
+        argument: the option that gives the folder, for messages; None if there is none.
 
     Returns:
         The files with labels; the notes describe classes without a folder and files of other kinds.
@@ -149,7 +152,8 @@ def scan_classes(folder: Path, kind: FileKind, class_names: list[str] | None = N
     """
     present = class_folders(folder)
     if not present:
-        raise UserError(f"{folder} has no class folders: expected {folder / 'CLASS' / kind.example}")
+        where = f"{argument}: " if argument else ""
+        raise UserError(f"{where}{folder} has no class folders: expected {folder / 'CLASS' / kind.example}")
     names = list(present) if class_names is None else class_names
     if unknown := [name for name in present if name not in names]:
         raise UserError(
@@ -233,16 +237,20 @@ class ClassFolders(ABC):
         """Change all parts of a folder together; a hook for subclasses."""
         return sets
 
-    def labelled_sets(self, folder: Path) -> tuple[dict[str, Samples], list[str]]:
+    def labelled_sets(self, folder: Path, argument: str) -> tuple[dict[str, Samples], list[str]]:
         """Read ``train``, ``val`` and ``test`` from a folder, split by its sub-folders or by the seed.
 
         Parts without a sub-folder are drawn from the training part.
+
+        Args:
+            folder: the folder.
+            argument: the option that gives it, for messages.
 
         Returns:
             The sets, and the names of the classes.
         """
         parts = given_parts(folder, self.split)
-        scan = scan_classes(parts.get("train", folder), self.file_kind)
+        scan = scan_classes(parts.get("train", folder), self.file_kind, argument=argument)
         names, samples = scan.class_names, self.samples_of(scan)
         if not parts:
             sets = split_in_three(samples, self.val_share, self.test_share, self.seed, names)
@@ -325,7 +333,7 @@ class FolderPair(ClassFolders, DomainPair):
         self.contents = []
         sources, target = self.folders()
         parts: dict[str, list[Samples]] = {}
-        found = [self.labelled_sets(folder) for folder in sources]
+        found = [self.labelled_sets(folder, "data.source") for folder in sources]
         self.class_names = sorted({name for _, names in found for name in names})
         for folder, (sets, names) in zip(sources, found, strict=True):
             place = torch.tensor([self.class_names.index(name) for name in names])

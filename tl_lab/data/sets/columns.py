@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tl_lab.data.inputs.table import cells_of, mixture_of
 from tl_lab.data.variety import one_class_refused
-from tl_lab.errors import UserError, no_column
+from tl_lab.errors import MANY, UserError, no_column
 from tl_lab.problems import MultiLabel, Problem, Regression, SingleLabel
 from tl_lab.texts import counted, listed
 
@@ -32,6 +32,10 @@ __all__ = [
 
 Columns = str | Sequence[str]
 """The name of a column, or a list of names."""
+
+
+_DEFAULTS = {"label_column": "label", "text_column": "text"}
+"""Columns of options that have a default for any table."""
 
 
 class UnreadableTimes(UserError):
@@ -120,9 +124,15 @@ def check_columns(table: pd.DataFrame, option: str, names: Sequence[str], path: 
         path: path of the table, for messages.
 
     Raises:
-        UserError: a column is missing (the message suggests similar names), or several have the same name.
+        UserError: a column is missing (the message suggests similar names, unless the name is the option's default), or
+            several have the same name.
     """
     for name in names:
+        if name not in table.columns and _DEFAULTS.get(option) == name:
+            raise UserError(
+                f"data.{option}: {path} has no column {name!r}, which is the default: set data.{option} to one of its "
+                f"columns, {listed([str(column) for column in table.columns], MANY)}"
+            )
         if name not in table.columns:
             raise no_column(f"data.{option}: {path}", name, table.columns)
         if (count := (table.columns == name).sum()) > 1:

@@ -141,7 +141,7 @@ class ImageFolder(_ImageFolders, DataModule):
     def read(self) -> dict[str, Samples]:
         """List the images, and split them, without loading them."""
         self.contents = []
-        sets, self.class_names = self.labelled_sets(find_folder(self.root, "data.root"))
+        sets, self.class_names = self.labelled_sets(find_folder(self.root, "data.root"), "data.root")
         return sets
 
     def use(self, spec: InputSpec) -> None:

@@ -18,6 +18,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 """Separator of cells by file name extension."""
 ENDINGS = (*SEPARATORS, ".jsonl", ".parquet")
 """File name extensions of tables."""
+_SPREADSHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
 _RAGGED = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 _NO_PARQUET = re.compile(r"^Could not open Parquet input source '.*': ")
 
@@ -39,7 +40,9 @@ def read_table(path: Path, encoding: str = "utf-8", option: str | None = "data.e
     """
     kind = path.suffix.lower()
     if kind not in ENDINGS:
-        raise UserError(f"{path} ends in {kind or 'nothing'}: tables end in {', '.join(ENDINGS)}")
+        where = "" if option is None else "data.path: "
+        remedy = "save it as CSV" if kind in _SPREADSHEETS else "convert or rename it"
+        raise UserError(f"{where}{path} ends in {kind or 'nothing'}, but tables end in {', '.join(ENDINGS)}: {remedy}")
     table = _read(path, kind, encoding, option)
     refuse_no_rows(len(table), path)
     return table

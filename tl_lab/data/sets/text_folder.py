@@ -74,7 +74,9 @@ class TextFolder(_TextFolders):
     def read(self) -> dict[str, Samples]:
         """Read the files, and split them unless the folder is already split."""
         self.contents = []
-        sets, self.class_names = self.labelled_sets(find_folder(self.path, "data.path", self.file_kind.plural))
+        sets, self.class_names = self.labelled_sets(
+            find_folder(self.path, "data.path", self.file_kind.plural), "data.path"
+        )
         return sets
 
 
