@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tl_lab import __version__
 from tl_lab.cli import (
@@ -108,9 +108,18 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, str]]:
         module.add(commands)
     for name, parser_of_command in commands.choices.items():
         if name != "train":
-            parser_of_command.add_argument(
-                "--config-dir", "-cd", action="append", default=[], metavar="FOLDER",
-                help="a folder of further choices, with its Python modules next to it; may be repeated",
-            )  # fmt: skip
+            _add_config_dir(parser_of_command, [])
     helps = {str(action.dest): str(action.help) for action in commands._choices_actions}
     return parser, helps
+
+
+def _add_config_dir(parser: argparse.ArgumentParser, default: Any) -> None:
+    """Add ``--config-dir`` to a command and to its own commands, whose default must not replace what was given."""
+    parser.add_argument(
+        "--config-dir", "-cd", action="append", default=default, metavar="FOLDER",
+        help="a folder of further choices, with its Python modules next to it; may be repeated",
+    )  # fmt: skip
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                _add_config_dir(below, argparse.SUPPRESS)
