@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tl_lab.config import choices, conf_dir
+from tl_lab.config.catalogue import using
 from tl_lab.config.nodes import read_node
 from tl_lab.data.scenarios.inner import build_inner
 
@@ -20,7 +21,7 @@ SHARING = [
 
 def test_some_choices_share():
     shared = [file for folder in ("data", "strategy") for file in (conf_dir() / folder).glob("_*.yaml")]
-    assert len(shared) == 24
+    assert len(shared) == 25
     assert len(SHARING) > 80
 
 
@@ -43,6 +44,17 @@ def test_order_of_the_defaults_list(tmp_path: Path):
     assert read_node(folder / "first.yaml").b == 2
     assert read_node(folder / "absolute.yaml").a == 4
     assert read_node(folder / "absolute.yaml").inner.c.e == 2
+
+
+def test_a_file_of_another_package_shares_files_of_this_one(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "own.yaml"
+    file.write_text("defaults: [_labelled, _own, _self_]\nbatch_size: 8\n")
+    (tmp_path / "data" / "_own.yaml").write_text("rows: 3\n")
+    with using([tmp_path]), hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = hydra.compose(overrides=["+data=own"]).data
+        assert OmegaConf.to_container(read_node(file)) == OmegaConf.to_container(composed)
+    assert (composed.batch_size, composed.rows, composed.evaluate) == (8, 3, "best")
 
 
 def test_inner_data_have_the_values_that_they_share():

@@ -2,7 +2,9 @@
 
 import contextlib
 import csv
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from program_starts import command
+from program_starts import Start, command
 
 from tl_lab.cli import arguments
-from tl_lab.config import catalogue, check, choices, compose
+from tl_lab.config import catalogue, check, choices, compose, raise_if_wrong
 from tl_lab.config.trust import known_targets
 from tl_lab.data.scenarios.inner import inner_classes
 from tl_lab.errors import UserError
@@ -151,6 +153,85 @@ def test_completion_uses_the_folder_on_the_command_line(monkeypatch: pytest.Monk
     monkeypatch.setenv("COMP_LINE", f"python train.py --config-dir {CONF} backbone=po")
     assert arguments.config_dirs(["-sc", "query=bash"]) == [str(CONF)]
     assert arguments.config_dirs(["seed=1"]) == []
+
+
+# ---------------------------------------------------------------------- the documented example
+
+
+def _documented() -> dict[str, str]:
+    """The files of the example in docs/extending.md, by their names."""
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    found = re.findall(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", text, re.DOTALL)
+    assert len(found) == 4
+    return dict(found)
+
+
+def _written(folder: Path, files: dict[str, str]) -> Path:
+    """Write a package ``my_lab``, and return its folder of choices."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "my_lab" / "__init__.py").touch()
+    return folder / "my_lab" / "conf"
+
+
+def test_the_page_shows_the_example() -> None:
+    for name, text in _documented().items():
+        own = EXAMPLE / name.replace("my_lab", "outside_package")
+        assert text == own.read_text(encoding="utf-8").replace("outside_package", "my_lab")
+
+
+def _train(folder: Path, conf: Path, *argv: str | Path) -> str:
+    start = Start("--config-dir", str(conf), *SMALL, *map(str, argv), output=folder / "output.txt", cwd=folder)
+    assert start.wait() == 0, start.printed
+    return start.printed
+
+
+def test_the_documented_data_set_and_backbone_train_with_the_runs_seed(tmp_path: Path) -> None:
+    conf = _written(tmp_path, _documented())
+    hashes = set()
+    for seed in (0, 1):
+        _train(tmp_path, conf, "backbone=pooled", f"seed={seed}", f"hydra.run.dir={seed}")
+        results = json.loads((tmp_path / str(seed) / "results.json").read_text())
+        assert results["status"] == "completed"
+        hashes.add(results["data_hash"])
+    assert len(hashes) == 2
+
+
+OWN_OPTIONS = "seed: ${seed}\nbatch_size: 8\naugmentation: ${augmentation}\nevaluate: last\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("", "seed, batch_size, augmentation, evaluate"),
+        ("evaluate: best\n", "seed, batch_size, augmentation"),
+        (OWN_OPTIONS.replace("seed: ${seed}\n", ""), "seed"),
+    ],
+)
+def test_data_that_ignore_the_seed_of_the_run_are_refused(tmp_path: Path, text: str, missing: str) -> None:
+    """A file with only ``_target_`` would draw the same split with every seed."""
+    target = "_target_: outside_package.stripes.Stripes\n"
+    conf = _written(tmp_path, {"my_lab/conf/data/bare.yaml": target + text})
+    with catalogue.using([CONF, conf]):  # the class is in the first one
+        with pytest.raises(UserError) as refused:  # composing resolves ${data.evaluate}
+            raise_if_wrong(compose(["data=bare", "backbone=lenet"]))
+        file = conf / "data" / "bare.yaml"
+        assert str(refused.value).startswith(f"data ({file}) lacks {missing}, which the run sets: begin the file with ")
+        assert "'defaults: [_labelled, _self_]'" in str(refused.value)
+        outer = compose(["data=split_digits", "data@data.of=bare"])
+        found = [one for one in check(outer) if one.startswith("data.of (")]
+        assert len(found) == ("seed" in missing)
+
+
+@pytest.mark.parametrize("text", [OWN_OPTIONS, "defaults: [_labelled, _self_]\n"])
+def test_data_with_the_options_of_the_run_are_accepted(tmp_path: Path, text: str) -> None:
+    target = "_target_: outside_package.stripes.Stripes\n"
+    conf = _written(tmp_path, {"my_lab/conf/data/whole.yaml": text + target})
+    with catalogue.using([CONF]):
+        cfg = compose(["data=whole", "backbone=lenet", "seed=7"], config_dir=conf)
+        assert check(cfg) == []
+        assert cfg.data.seed == 7
 
 
 # ---------------------------------------------------------------------- whole runs

@@ -218,9 +218,11 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
         variations = list(_variations(parsed, groups))
         configs = [_compose(texts, groups) for texts in variations]
         of_jobs = _of_jobs(parsed, groups)
-    first = configs[0]
-    mode = OmegaConf.select(first, "hydra.mode")
-    multirun = any(name in MULTIRUN for name, _ in flags) or getattr(mode, "name", mode) == "MULTIRUN"
+        first = configs[0]
+        mode = OmegaConf.select(first, "hydra.mode")
+        multirun = any(name in MULTIRUN for name, _ in flags) or getattr(mode, "name", mode) == "MULTIRUN"
+        if multirun:
+            _check_swept_by_files(first, parsed, variations[0], groups)
     if not multirun:
         for override in parsed:
             if override.is_sweep_override():
@@ -253,6 +255,32 @@ def check(overrides: Sequence[str], flags: Flags) -> Checked:
     launcher, sweeper = (str(OmegaConf.select(first, f"hydra.{name}._target_")) for name in ("launcher", "sweeper"))
     resumes = bool(OmegaConf.select(first, "sweep.resume"))
     return Checked(multirun, folder, launcher, sweeper, resumes, tuple(variations[0]), of_jobs)
+
+
+def _check_swept_by_files(
+    first: DictConfig, parsed: Sequence[Any], given: Sequence[str], groups: dict[str, set[str]]
+) -> None:
+    """Check the values that an experiment's file sweeps, ``hydra.sweeper.params``, except those given anew.
+
+    Raises:
+        UserError: choices or keys do not exist; the message names each of them, and the experiment.
+    """
+    params = OmegaConf.select(first, "hydra.sweeper.params")
+    if not isinstance(params, DictConfig):  # none, or those of another sweeper
+        return
+    known = {one.key_or_group for one in parsed}
+    experiment = first.hydra.runtime.choices.get("experiment")
+    where = f"experiment={experiment}, hydra.sweeper.params" if experiment else "hydra.sweeper.params"
+    try:
+        swept = _parse([f"{key}={value}" for key, value in params.items()])
+        swept = [one for one in swept if one.key_or_group not in known]
+        values = {one.key_or_group: _values(one, groups) for one in swept}
+        texts = [text for key in values if key in groups for text in values[key]]
+        if mistakes := [text for one in _parse(texts) if (text := _wrong_choice(one, groups))]:
+            raise UserError(_join(mistakes))
+        _compose([*(of_one[0] for of_one in values.values()), *given], groups)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _of_jobs(parsed: Sequence[Any], groups: dict[str, set[str]]) -> frozenset[str]:

@@ -25,7 +25,10 @@ _AT_ONCE = 5
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("papers", help="list the experiments of papers with verdicts; run or store one")
+    words = "list the experiments of papers with verdicts; run or store one"
+    parser = commands.add_parser(
+        "papers", help=words, description="Without run or store, list all experiments with published numbers."
+    )
     parser.set_defaults(command=_list)
     actions = parser.add_subparsers(metavar="run | store")
 
@@ -101,7 +104,8 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError("--until decided adds seeds to an unchanged experiment: leave the overrides out")
     if changed:
         failed = _train(name, changed, _outputs(name) / "changed")
-        print("not stored, because the overrides change the experiment; its runs are compared above")
+        if not failed:
+            print("not stored, because the overrides change the experiment; its runs are compared above")
         return int(failed)
     paper = paper_of(name) if options.until else None
     if paper is None or paper.runs is None:
@@ -129,8 +133,11 @@ def _until_decided(paper: "Paper", most: int) -> int:
 def _kept(name: str, overrides: list[str], folder: Path, add: bool = False) -> "Paper":
     """Run an experiment, print its comparison, and store its runs, in addition to earlier ones if requested."""
     from tl_lab.results.tables.papers import keep, paper_of, stored
+    from tl_lab.sweeps.folder import runs_of
 
     if _train(name, overrides, folder):
+        if not any(runs_of(folder)):
+            sys.exit(1)  # refused before the first run; the reason is printed
         with_seeds = any(folder.glob("seeds_*")) and not add  # runs of --until, which are not part of this sweep
         command = "--until decided completes its further seeds" if with_seeds else "the same command resumes it"
         raise UserError(f"experiment={name} has not completed; {command}")

@@ -30,11 +30,12 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     from tl_lab.config.natural import install
 
     install()
-    with using([config_dir]), hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
-        return OmegaConf.create(to_plain(config))
-    finally:
-        HydraConfig.instance().cfg = before
+    with using([config_dir]):
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+        before = HydraConfig.instance().cfg
+        HydraConfig.instance().set_config(config)
+        try:
+            return OmegaConf.create(to_plain(config))
+        finally:
+            HydraConfig.instance().cfg = before

@@ -82,6 +82,10 @@ def to_plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(part, resolve=True)
     except OmegaConfBaseException as error:
+        from tl_lab.config.shared_options import lacking  # compares with classes, which import PyTorch
+
+        if mistakes := lacking(typing.cast(dict[str, Any], OmegaConf.to_container(part, resolve=False))):
+            raise UserError("; ".join(mistakes)) from error
         where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
         raise UserError(f"{where}{str(error).splitlines()[0]}") from error
     return typing.cast(dict[str, Any], plain)

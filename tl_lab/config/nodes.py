@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from tl_lab.config.catalogue import conf_dir
+from tl_lab.config.catalogue import conf_dir, outside_folders
 
 __all__ = ["read_node"]
 
@@ -35,8 +35,15 @@ def _read_default(one: Any, file: Path) -> DictConfig:
 
 
 def _find(name: str, file: Path) -> Path:
-    """Find a file by name; a name that begins with / is searched in the file's parent folders, then in ``conf/``."""
-    if not name.startswith("/"):
-        return file.parent / f"{name}.yaml"
-    places = [folder / f"{name[1:]}.yaml" for folder in (*file.parents, conf_dir())]
+    """Find a file by name, in Hydra's order.
+
+    A name that begins with / is searched in the file's parent folders, then in ``conf/``; any other name in its group,
+    first that of ``conf/``, then those of outside folders.
+    """
+    if name.startswith("/"):
+        places = [folder / f"{name[1:]}.yaml" for folder in (*file.parents, conf_dir())]
+    else:
+        roots = (conf_dir(), *outside_folders())
+        groups = [file.parent.relative_to(root) for root in roots if file.is_relative_to(root)]
+        places = [*(root / group / f"{name}.yaml" for group in groups for root in roots), file.parent / f"{name}.yaml"]
     return next((place for place in places if place.is_file()), places[-1])

@@ -4,6 +4,7 @@ PyTorch is not imported until a configuration is compared with the classes that 
 """
 
 import ast
+import contextlib
 import functools
 import inspect
 import re
@@ -29,6 +30,7 @@ from tl_lab.config.declared import (
 from tl_lab.config.fitting import misfits
 from tl_lab.config.identity import to_plain
 from tl_lab.config.instantiate import locate
+from tl_lab.config.shared_options import lacking
 from tl_lab.errors import UserError, nearest
 
 __all__ = ["PROVIDED", "Taken", "check", "raise_if_wrong", "taken_by"]
@@ -132,6 +134,8 @@ def _check_keys(plain: dict[str, Any]) -> Iterator[str]:
                 valid = ", ".join(sorted(choices("validator")["validator"]))
                 yield f"validator.{name} is not a validator; valid: {valid}"
         yield from _check_reproduces(plain.get("reproduces"))
+        with contextlib.suppress(UserError):  # a class that does not exist is reported with its node
+            yield from lacking(plain)
     callbacks = plain.get("callbacks") or {}
     known = {path.split(".")[1] for path in PLAIN if path.startswith("callbacks.")}
     for name, node in callbacks.items():
