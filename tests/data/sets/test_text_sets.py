@@ -114,8 +114,13 @@ def test_a_table_that_is_absent_or_of_another_kind_is_named(tmp_path: Path) -> N
     with pytest.raises(UserError, match="there is no file"):
         table(tmp_path / "absent.csv")
     (tmp_path / "t.xlsx").touch()
-    with pytest.raises(UserError, match="tables end in"):
+    with pytest.raises(
+        UserError, match=r"t\.xlsx is a spreadsheet, and tables end in \.csv, .*: save the sheet as CSV"
+    ):
         table(tmp_path / "t.xlsx")
+    (tmp_path / "t.doc").touch()
+    with pytest.raises(UserError, match=r"t\.doc ends in \.doc: tables end in"):
+        table(tmp_path / "t.doc")
 
 
 @real
