@@ -69,6 +69,13 @@ def test_a_transfer_of_nothing_is_reported():
         check_weights(Plan.of(compose(["strategy=fine_tuning"])))
 
 
+def test_several_tasks_transfer_to_each_other_from_any_weights(recwarn):
+    plan = Plan.of(compose(["strategy=multi_task", "data.datasets=[digits,digits_value]"]))
+    check_weights(plan)
+    assert [str(one.message) for one in recwarn if "transfers nothing" in str(one.message)] == []
+    assert describe_weights(plan) == "random"
+
+
 def test_which_weights_are_left_aside():
     pretrained = ["backbone=torchvision", "backbone.pretrained=true"]
     scratch, tuned = (compose([*pretrained, f"strategy={name}"]) for name in ("from_scratch", "fine_tuning"))

@@ -24,7 +24,7 @@ class LeNet(Backbone):
         mean: subtracted from images in [0, 1], one number for all channels or one per channel; None for none. The paper
             subtracts the mean of its training images, and with lambda 1 training collapses without it.
         in_channels: channels of the data's images; None: 1.
-        input_size: ``[H, W]`` of the data's images; it has no effect, since they are resized to 28x28.
+        input_size: ``[H, W]`` of the data's images, which are resized to 28x28; a run refuses other values.
 
     Raises:
         UserError: an argument is out of its range.

@@ -12,6 +12,7 @@ A choice states them in the header of its own YAML file, like Hydra's ``# @packa
     # @natural domain_adaptation=none                  strategy that does not support adaptation
     # @natural strategy=fine_tuning                    backbone with pretrained weights
 
+If the command line lists sets (``data.datasets=[...]``), the backbone is that of the first one.
 ``domain_adaptation=auto`` is replaced by a choice before composition, separately for each job of a sweep.
 """
 
@@ -40,6 +41,7 @@ AUTO = "domain_adaptation=auto"
 _KINDS_OF_DATA = {"hf_text": "texts", "audio_cnn": "recordings"}
 """Kinds of data for which another experiment may replace the chosen one, by their natural backbone."""
 
+_SETS = "data.datasets"
 Declared = Callable[[str, str], Mapping[str, str]]
 
 
@@ -63,13 +65,16 @@ def declared(header: str | None) -> dict[str, str]:
     return {group: choice for group, _, choice in pairs}
 
 
-def choose(choices: Mapping[str, str], given: Collection[str], declarations: Declared) -> dict[str, Natural]:
+def choose(
+    choices: Mapping[str, str], given: Collection[str], declarations: Declared, first: str | None = None
+) -> dict[str, Natural]:
     """Find the natural choices of a run.
 
     Args:
         choices: choices by group, including inner groups (``data@data.of``).
         given: groups that the command line or an experiment's file sets.
         declarations: function that returns the declarations of a group's choice (see :func:`declared`).
+        first: choice of the first set in ``data.datasets``, if the command line lists sets.
 
     Returns:
         Natural choices by group; groups that keep their choice are omitted.
@@ -81,10 +86,12 @@ def choose(choices: Mapping[str, str], given: Collection[str], declarations: Dec
         data = of_strategy["data"]
         found["data"] = Natural(data, f"default for strategy={strategy}")
     of_data = declarations("data", data)
+    of_inputs = of_data if first is None else declarations("data", first)
     if "backbone" not in given and "backbone" in of_strategy:
         found["backbone"] = Natural(of_strategy["backbone"], f"default for strategy={strategy}")
-    elif "backbone" not in given and "backbone" in of_data:
-        found["backbone"] = Natural(of_data["backbone"], f"default for data={data}")
+    elif "backbone" not in given and "backbone" in of_inputs:
+        where = f"data={data}" if first is None else f"data={first} in data.datasets"
+        found["backbone"] = Natural(of_inputs["backbone"], f"default for {where}")
     backbone = found["backbone"].choice if "backbone" in found else choices["backbone"]
     if "strategy" not in given and "strategy" in (of_backbone := declarations("backbone", backbone)):
         strategy = of_backbone["strategy"]
@@ -182,10 +189,10 @@ def _copy_with(composed: DictConfig, texts: Sequence[str]) -> DictConfig:
 
 
 def _key(config_name: str, single: Sequence[Override], repo: Any) -> tuple[str, ...] | None:
-    """Return a cache key for natural choices (the choices of groups); None if files are from outside folders."""
+    """Return a cache key for natural choices (choices of groups and sets); None if files are from outside folders."""
     if outside_folders():
         return None
-    given = [str(one.input_line) for one in single if repo.group_exists(one.key_or_group)]
+    given = [str(one.input_line) for one in single if one.key_or_group == _SETS or repo.group_exists(one.key_or_group)]
     return (config_name, *(source.path for source in repo.get_sources()), *given)
 
 
@@ -299,7 +306,8 @@ class Loader(ConfigLoaderImpl):
         choices = {group: str(name) for group, name in defaults.overrides.known_choices.items()}
         if not {"strategy", "data", "backbone", "domain_adaptation"} <= set(choices):
             return {}  # a configuration of another program
-        return choose(choices, defaults.overrides.override_choices, lambda *names: _declarations(repo, *names))
+        given = defaults.overrides.override_choices
+        return choose(choices, given, lambda *names: _declarations(repo, *names), _first_set(single))
 
     def _objection(self, cfg: DictConfig) -> str:
         """Return the reason for which the configured values do not allow an adaptation; empty if they do."""
@@ -333,6 +341,16 @@ def _length(parsed: Sequence[Override]) -> list[str]:
     updates = given.get("trainer.max_updates")
     counted = updates is not None and not updates.is_sweep_override() and updates.value() is not None
     return ["trainer.max_epochs=null"] if counted and "trainer.max_epochs" not in given else []
+
+
+def _first_set(single: Sequence[Override]) -> str | None:
+    """Return the choice of the first set that ``data.datasets`` lists on the command line; None if there is none."""
+    given = [one.value() for one in single if one.key_or_group == _SETS]
+    if not given or not isinstance(given[-1], list) or not given[-1]:
+        return None
+    one = given[-1][0]
+    name = one.get("data") if isinstance(one, dict) else one
+    return str(name) if isinstance(name, str) else None
 
 
 def _first(override: Override) -> Override:

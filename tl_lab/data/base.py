@@ -77,6 +77,9 @@ class DataModule(pl.LightningDataModule):
     """Whether each set has samples of all classes, so that constant labels and chance-level scores are suspicious."""
     has_bound: ClassVar[str] = ""
     """For which data training on the target's labels gives an upper bound, if not for these; otherwise empty."""
+    decodes_for_backbone: ClassVar[bool] = False
+    """Whether files are decoded to the backbone's size, so that the options ``size`` and ``channels`` only apply to a
+    backbone that does not define them."""
     changes_by_epoch: ClassVar[bool] = False
     """Whether the training set changes between epochs."""
     screens: ClassVar[bool] = False

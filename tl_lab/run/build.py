@@ -16,6 +16,7 @@ from tl_lab.domain_adaptation.base import DomainAdaptation
 from tl_lab.errors import UserError
 from tl_lab.model.base_weights import Base
 from tl_lab.model.network import weights_stream
+from tl_lab.run.given_sizes import check_given_sizes
 from tl_lab.run.pairing import check_modality
 from tl_lab.run.plan import Plan, Recipe
 from tl_lab.run.weights import base_of, inject, start_from, starts_trained, used_weights
@@ -55,6 +56,7 @@ def build(plan: Plan) -> Parts:
     data.load(_request(plan, adaptation))
     adapter, backbone, base = _adapted(plan, data)
     check_inputs(plan, backbone, data)
+    check_given_sizes(plan, backbone)
     data.use(backbone.spec)
     return Parts(data, _strategy(plan, data, backbone, adapter, adaptation, base))
 

@@ -256,7 +256,7 @@ def _read_paths(paths: Sequence[Path], model: "TrainedModel", batch_size: int, s
         yield from (Named(*batch) for batch in read_text_paths(paths, model, batch_size, skip))
         return
     _image_spec(model, "several files")
-    if table := next((path for path in paths if path.suffix.lower() == ".csv"), None):
+    if table := next((path for path in paths if path.suffix.lower() in (".csv", ".tsv")), None):
         raise UserError(f"{table} is a table, which must be the only input: leave the other paths out")
     files: dict[str, Path] = {}
     for path in paths:
@@ -289,10 +289,16 @@ def read_files(files: ImageFiles, model: "TrainedModel", batch_size: int = 256, 
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file's rows, cells by column."""
+    """Read the rows of a file of cells separated by commas, or by tabs if its name ends in .tsv, by column."""
+    from tl_lab.data.sets.table_files import SEPARATORS, check_separator, refuse_spreadsheet
+
+    separator = SEPARATORS.get(path.suffix.lower(), ",")
+
+    refuse_spreadsheet(path)
     try:
         with decoded(path, "utf-8-sig"), path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            check_separator(path, separator)
+            reader = csv.DictReader(file, delimiter=separator)
             rows = list(reader)
     except csv.Error as error:
         raise UserError(f"{path} is not a CSV file: {error}") from error

@@ -72,6 +72,8 @@ def passages_in(path: Path) -> list[tuple[str, Passage]]:
     Raises:
         UserError: the file is absent, is in another format, or lacks a question or a passage.
     """
+    from tl_lab.data.sets.table_files import refuse_spreadsheet
+
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{path} {kind}: questions are read from {_FORMS}")
@@ -80,6 +82,7 @@ def passages_in(path: Path) -> list[tuple[str, Passage]]:
     elif path.suffix.lower() in _TABLES:
         found = _of_table(path)
     else:
+        refuse_spreadsheet(path)
         raise UserError(f"{path} contains no questions that can be read: give {_FORMS}")
     if not found:
         raise UserError(f"{path} contains no questions")

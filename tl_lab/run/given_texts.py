@@ -36,11 +36,12 @@ def read_text_paths(
     Raises:
         UserError: there are no texts, one cannot be read or is empty, or a table is not the only input.
     """
-    from tl_lab.data.sets.table_files import ENDINGS
+    from tl_lab.data.sets.table_files import ENDINGS, refuse_spreadsheet
 
     for path in paths:
         if not path.exists():
             raise UserError(f"there is no folder or file {path} to predict")
+        refuse_spreadsheet(path)
         if not path.is_dir() and path.suffix.lower() not in (*TEXT_TYPES, *ENDINGS):
             raise UserError(
                 f"{path} is neither a text ({', '.join(sorted(TEXT_TYPES))}) nor a table ({', '.join(ENDINGS)})"

@@ -25,11 +25,12 @@ def kept_columns(inputs: Sequence[Path], patterns: Sequence[str], reading: Mappi
         UserError: the inputs are no table, or no column has such a name.
     """
     from tl_lab.data.inputs.table import cells_of
-    from tl_lab.data.sets.table_files import ENDINGS, read_table
+    from tl_lab.data.sets.table_files import ENDINGS, read_table, refuse_spreadsheet
 
     if not patterns:
         return {}
     path = inputs[0]
+    refuse_spreadsheet(path)
     if len(inputs) > 1 or path.is_dir() or path.suffix.lower() not in ENDINGS:
         raise UserError(f"--keep: columns are copied from a table ({', '.join(ENDINGS)}), which must be the only input")
     table = read_table(path, reading.get("encoding", "utf-8"), option=None)

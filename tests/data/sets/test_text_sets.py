@@ -115,10 +115,14 @@ def test_a_table_that_is_absent_or_of_another_kind_is_named(tmp_path: Path) -> N
         table(tmp_path / "absent.csv")
     (tmp_path / "t.xlsx").touch()
     with pytest.raises(
-        UserError,
-        match=r"^data\.path: .* ends in .*, but tables end in \.csv, .*: (save it as CSV|convert or rename it)$",
+        UserError, match=r"t\.xlsx is a spreadsheet, and tables end in \.csv, .*: save the sheet as CSV"
     ):
         table(tmp_path / "t.xlsx")
+    (tmp_path / "t.doc").touch()
+    with pytest.raises(
+        UserError, match=r"^data\.path: .*t\.doc ends in \.doc, but tables end in .*: convert or rename it$"
+    ):
+        table(tmp_path / "t.doc")
 
 
 @real

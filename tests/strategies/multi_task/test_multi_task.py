@@ -2,7 +2,9 @@
 
 import functools
 import math
+import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -276,6 +278,88 @@ def test_folders_of_one_name_are_told_apart_by_their_parents(tmp_path, monkeypat
     for same in (tmp_path / "pets" / "train", "pets/../pets/train", "link"):
         with pytest.raises(UserError, match=r"data\.datasets contains \w+ twice: list each set once"):
             names_of("pets/train", same)
+
+
+def _grey_folder(place, size=8):
+    for number, name in enumerate(("cat", "dog")):
+        (place / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = np.full((size, size), 100 * number + i, np.uint8)
+            Image.fromarray(pixels).save(place / name / f"{i}.png")
+    return place
+
+
+def test_images_on_disk_join_those_in_memory_of_the_same_shape(tmp_path):
+    folder = ImageFolder(root=str(_grey_folder(tmp_path / "photos")), size=8, channels=1)
+    data = Tasks(datasets=["digits", folder], seed=0)
+    data.load()
+    alone = Tasks(datasets=["digits"], seed=0)
+    alone.load()
+    x, count = data.sets["train"].x, len(alone.sets["train"])
+    assert data.shape == (1, 8, 8)
+    assert torch.equal(x[:count], alone.sets["train"].x)
+    owner = data.several.known(data.sets["train"].y).int().argmax(1)
+    assert owner.tolist() == [0] * count + [1] * 14
+    scale = 255 if x.is_floating_point() else 1
+    values = (x[count:] * scale).round().flatten(1)
+    assert bool((values == values[:, :1]).all())
+    assert values.min() < 10
+    assert values.max() >= 100
+
+
+def test_images_of_other_shapes_are_named_with_the_options_that_match(tmp_path):
+    photos = {"data": "image_folder", "root": str(_grey_folder(tmp_path / "photos")), "size": 16}
+    message = (
+        "data.datasets have inputs of different shapes, (1, 8, 8) of digits and (3, 16, 16) of image_folder: list sets "
+        "of one shape (set {data: ..., size: 8, channels: 1} for image_folder)"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        Tasks(datasets=["digits", photos]).load()
+    Tasks(datasets=["digits", photos | {"size": 8, "channels": 1}]).load()
+    with pytest.raises(UserError, match=r"\(1, 8, 8\) of digits and \(1, 28, 28\) of mnist: list sets of one shape$"):
+        Tasks(datasets=["digits", Blobs28()]).load()
+
+
+class Blobs28(Blobs):
+    """Images in memory of another shape, under the name of a choice."""
+
+    def read(self):
+        sets = super().read()
+        return {name: replace(one, x=torch.zeros(len(one), 1, 28, 28)) for name, one in sets.items()}
+
+
+Blobs28.__name__ = "Mnist"
+
+
+@pytest.mark.parametrize("kind", [Tasks, DataStream])
+def test_tables_are_refused_with_what_to_do_instead(kind):
+    table = {"data": "table", "path": "loans.csv"}
+    message = r"^data\.datasets cannot contain tables, whose columns differ: .*data\.label_column=\[a,b\] \(all 0 and 1"
+    with pytest.raises(UserError, match=message):
+        kind.modality_for({"datasets": [table | {"label_column": "a"}, table | {"label_column": "b"}]})
+
+
+def test_a_table_of_texts_given_twice_is_referred_to_tasks_of_table(tmp_path):
+    (tmp_path / "news.csv").write_text("text,a,b\nx,1,2\n")
+    sets = [TextTable(path=str(tmp_path / "news.csv"), label_column=name) for name in "ab"]
+    with pytest.raises(
+        UserError, match=r"contains news twice: list each set once, or several label columns of one table"
+    ):
+        Tasks(datasets=sets)
+
+
+def test_a_stream_names_its_sets_as_several_tasks_do(tmp_path, monkeypatch):
+    for name in ("photos", "animals"):
+        _grey_folder(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    sets = [{"data": "image_folder", "root": name, "size": 8} for name in ("photos", "animals")]
+    stream = DataStream(datasets=[*sets, "digits"], scenario="task")
+    assert stream.names == Tasks(datasets=[*sets, "digits"]).names == ["photos", "animals", "digits"]
+    stream.load()
+    assert stream.describe_sizes()[0] == "3 tasks (photos, animals, digits), each train 14 to 1,258"
+    assert stream.describe_order() == "image_folder, image_folder, digits"  # the identity of a resumed run
+    again = DataStream(datasets=[sets[0], sets[1], sets[0]], scenario="task")
+    assert again.names == ["photos", "animals", "photos"]
 
 
 def test_files_are_named_without_their_endings(tmp_path):

@@ -7,7 +7,15 @@ from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
-from tl_lab.data.scenarios.inner import build_inner, inner_modalities, inner_problems, name_of, read_inner
+from tl_lab.data.scenarios.inner import (
+    build_inner,
+    inner_modalities,
+    inner_problems,
+    name_of,
+    read_inner,
+    refuse_tables,
+)
+from tl_lab.data.scenarios.inner_names import names_of, places_of_alike
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.problems import Problem
@@ -20,7 +28,8 @@ class DataStream(TaskStream):
     """Train on several labelled sets, or several pairs of domains, one after the other.
 
     Images of all sets are converted to the backbone's input format. A backbone built for the data takes the size of
-    the largest images and the largest number of channels.
+    the largest images and the largest number of channels. Sets of one choice, such as two folders of images, are named
+    by the folder or file that they read.
 
     Args:
         datasets: the sets in the order of training: names of data choices, built with the values in their files, or
@@ -41,6 +50,7 @@ class DataStream(TaskStream):
             raise UserError(f"data.datasets must list at least two sets, as in [mnist,fashion_mnist], not {datasets!r}")
         self.given = [name_of(one) for one in datasets]
         self.modules = [build_inner(one, self.seed) for one in datasets]
+        self.names = names_of(self.given, places_of_alike(self.given, self.modules))
         pairs = [isinstance(module, DomainPair) for module in self.modules]
         if any(pairs) and not all(pairs):
             raise UserError(
@@ -74,6 +84,7 @@ class DataStream(TaskStream):
         kinds = list(dict.fromkeys(inner_modalities(node.get(cls.inner) or [])))
         if len(kinds) > 1:
             raise UserError(f"data.datasets have different kinds of inputs, {listed(kinds)}: list sets of one kind")
+        refuse_tables(kinds)
         return super().modality_for(node)
 
     def read_tasks(self) -> list[dict[str, Samples]]:
@@ -101,5 +112,9 @@ class DataStream(TaskStream):
         self._shape = max(s[0] for s in whole), max(s[1] for s in whole), max(s[2] for s in whole)
 
     def describe_order(self) -> str:
-        """Return the names of the sets in order."""
+        """Return the choices of the sets in order, which stay the same if their folders are moved."""
         return ", ".join(self.given)
+
+    def describe_tasks(self) -> str:
+        """Return the names of the sets in order."""
+        return ", ".join(self.names)

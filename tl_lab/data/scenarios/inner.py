@@ -1,7 +1,7 @@
 """Data modules nested in other data modules, given as a configuration node or by the name of a data choice."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,7 +14,16 @@ from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError, nearest
 from tl_lab.problems import Problem
 
-__all__ = ["build_inner", "expand", "inner_classes", "inner_modalities", "inner_problems", "name_of", "read_inner"]
+__all__ = [
+    "build_inner",
+    "expand",
+    "inner_classes",
+    "inner_modalities",
+    "inner_problems",
+    "name_of",
+    "read_inner",
+    "refuse_tables",
+]
 
 _ADVICE = re.compile(r"set data\.(\w+)=([\w-]+)")  # at the end of a message
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
@@ -48,6 +57,23 @@ def inner_modalities(value: Any) -> list[str]:
     """
     nodes = _nodes(value)
     return [kind.modality_for(node) for kind, node in zip(inner_classes(value), nodes, strict=True)]
+
+
+def refuse_tables(modalities: Sequence[str]) -> None:
+    """Refuse to join tables in one run.
+
+    Args:
+        modalities: of the sets in ``data.datasets``.
+
+    Raises:
+        UserError: some of them are tables.
+    """
+    if "table" in modalities:
+        raise UserError(
+            "data.datasets cannot contain tables, whose columns differ: train one run for each (data=table); several "
+            "label columns of one table are learned at once by data=table data.label_column=[a,b] (all 0 and 1, or all "
+            "numbers with data.predict=numbers)"
+        )
 
 
 def _nodes(value: Any) -> list[dict[str, Any]]:

@@ -90,6 +90,10 @@ class TaskStream(DataModule):
         """Describe the tasks and their order, which must be the same when a stream is resumed."""
         return " | ".join(" ".join(names) for names in self.task_classes)
 
+    def describe_tasks(self) -> str:
+        """Describe the tasks in their order for the banner."""
+        return self.describe_order()
+
     # ------------------------------------------------------------------ reading
 
     @classmethod
@@ -185,7 +189,7 @@ class TaskStream(DataModule):
         for name, samples in self.sets.items():
             parts.setdefault(str(SetName.parse(name)._replace(task=None)), []).append(len(samples))
         sizes = [f"{name} {min(n):,}" + (f" to {max(n):,}" if min(n) < max(n) else "") for name, n in parts.items()]
-        return [f"{self.num_tasks} tasks ({self.describe_order()}), each {sizes[0]}", *sizes[1:]]
+        return [f"{self.num_tasks} tasks ({self.describe_tasks()}), each {sizes[0]}", *sizes[1:]]
 
     @staticmethod
     def task_name(task: int) -> str:

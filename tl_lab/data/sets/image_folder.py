@@ -26,6 +26,7 @@ __all__ = ["ImageFolder", "ImageFolderPair", "ImageReading"]
 class ImageReading:
     """Base class of data modules that read image files: the options, and the conversion of files to sets."""
 
+    decodes_for_backbone = True
     notes: list[str]
     contents: list[str]
     workers: int

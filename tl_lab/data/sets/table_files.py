@@ -1,9 +1,11 @@
 """Read tables from csv, tsv, jsonl and parquet files."""
 
+import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +14,24 @@ from tl_lab.data.encodings import decoded
 from tl_lab.errors import UserError
 from tl_lab.texts import listed
 
-__all__ = ["ENDINGS", "SEPARATORS", "marked", "parsing", "read_table", "refuse_empty", "refuse_no_rows"]
+__all__ = [
+    "ENDINGS",
+    "SEPARATORS",
+    "check_separator",
+    "marked",
+    "parsing",
+    "read_table",
+    "refuse_empty",
+    "refuse_no_rows",
+    "refuse_spreadsheet",
+]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 """Separator of cells by file name extension."""
 ENDINGS = (*SEPARATORS, ".jsonl", ".parquet")
 """File name extensions of tables."""
-_SPREADSHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _RAGGED = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 _NO_PARQUET = re.compile(r"^Could not open Parquet input source '.*': ")
 
@@ -39,10 +52,11 @@ def read_table(path: Path, encoding: str = "utf-8", option: str | None = "data.e
             more cells than the header.
     """
     kind = path.suffix.lower()
+    refuse_spreadsheet(path)
     if kind not in ENDINGS:
         where = "" if option is None else "data.path: "
-        remedy = "save it as CSV" if kind in _SPREADSHEETS else "convert or rename it"
-        raise UserError(f"{where}{path} ends in {kind or 'nothing'}, but tables end in {', '.join(ENDINGS)}: {remedy}")
+        endings = ", ".join(ENDINGS)
+        raise UserError(f"{where}{path} ends in {kind or 'nothing'}, but tables end in {endings}: convert or rename it")
     table = _read(path, kind, encoding, option)
     refuse_no_rows(len(table), path)
     return table
@@ -83,11 +97,13 @@ def parsing(path: Path, encoding: str, option: str | None = "data.encoding") -> 
         option: that sets the encoding; None if the file has to be in this one.
 
     Raises:
-        UserError: the file is damaged or in another encoding, or a library is missing.
+        UserError: the file is damaged, in another encoding or has another separator, or a library is missing.
     """
     text = path.suffix.lower() != ".parquet"
     try:
         with decoded(path, marked(encoding), option) if text else nullcontext():
+            if (separator := SEPARATORS.get(path.suffix.lower())) is not None:
+                check_separator(path, separator, encoding)
             yield
     except UserError:
         raise
@@ -102,6 +118,50 @@ def parsing(path: Path, encoding: str, option: str | None = "data.encoding") -> 
         if found := _RAGGED.search(message):
             message = f"line {found[2]} has {found[3]} cells, but the header has {found[1]}"
         raise UserError(f"{path} cannot be read as a table ({message})") from error
+
+
+def check_separator(path: Path, separator: str, encoding: str = "utf-8") -> None:
+    """Refuse a table whose cells are separated by another character, as its first two rows show.
+
+    Args:
+        path: path of the table.
+        separator: of the cells by the file's extension.
+        encoding: encoding of the file.
+
+    Raises:
+        UserError: the header is a single cell that another character separates.
+    """
+    with path.open(encoding=marked(encoding), newline="") as file:
+        start = [*islice(file, 2)]
+    if not start or len(_cells(start[0], separator)) > 1:
+        return
+    for other, name in _NAMES.items():
+        if other != separator and all(len(_cells(line, other)) > 1 for line in start):
+            wanted = {ending: sign for ending, sign in SEPARATORS.items() if sign == other}
+            remedy = f"let its name end in {next(iter(wanted))}, or save" if wanted else "save"
+            raise UserError(
+                f"{path} is separated by {name}, not by {_NAMES[separator]}: {remedy} it with {_NAMES[separator]} (in "
+                f"Python: pandas.read_csv(path, sep={other!r}).to_csv(new_path, sep={separator!r}, index=False); for "
+                "numbers such as 3,5 add decimal=',' to read_csv)"
+            )
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    with suppress(csv.Error):
+        return next(csv.reader([line], delimiter=separator), [])
+    return []
+
+
+def refuse_spreadsheet(path: Path) -> None:
+    """Refuse a file of a spreadsheet program.
+
+    Raises:
+        UserError: the name of the file ends like one.
+    """
+    if path.suffix.lower() in _SPREADSHEETS:
+        raise UserError(
+            f"{path} is a spreadsheet, and tables end in {', '.join(ENDINGS)}: save the sheet as CSV with commas"
+        )
 
 
 def _damaged_line(path: Path, encoding: str) -> str:

@@ -1,22 +1,29 @@
 """Several data sets for multi-task training: one backbone, and one head for each set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from tl_lab.data.base import DataModule
+from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.loaders import Batches, BatchOrder, Loader, PairLoader
 from tl_lab.data.names import SetName
 from tl_lab.data.request import Request
-from tl_lab.data.roots import absolute_places
 from tl_lab.data.samples import Samples, in_memory
 from tl_lab.data.scenarios.domain_pair import DomainPair
-from tl_lab.data.scenarios.inner import build_inner, inner_classes, inner_modalities, name_of, read_inner
+from tl_lab.data.scenarios.inner import (
+    build_inner,
+    inner_classes,
+    inner_modalities,
+    name_of,
+    read_inner,
+    refuse_tables,
+)
+from tl_lab.data.scenarios.inner_names import names_of, places_of_alike, same_sets
 from tl_lab.data.splits import few_in_strata
 from tl_lab.errors import UserError, nearest
 from tl_lab.evaluation import TASK_MEAN
@@ -97,6 +104,8 @@ class TasksInBatches(DataModule):
 class Tasks(TasksInBatches):
     """Several labelled sets, combined; a sample has labels for the task of its own set only.
 
+    Images on disk are decoded into memory if another set is there; they need its size and channels.
+
     One of the sets may be a pair of domains. Training then uses its source, and domain adaptation uses its target
     (``target/train`` without labels, ``target/test``) and applies to the samples of this task only.
 
@@ -131,7 +140,7 @@ class Tasks(TasksInBatches):
         self.sampling, self.temperature = sampling, float(temperature)
         self.modules = [build_inner(one, self.seed) for one in datasets]
         self.given = [name_of(one) for one in datasets]
-        self.names = _names_of(self.given, self.modules)
+        self.names = _distinct_names(self.given, self.modules)
         for name, module in zip(self.names, self.modules, strict=True):
             if module.traits not in ({"labels"}, DomainPair.traits) or isinstance(module, TasksInBatches):
                 raise UserError(f"data.datasets: {name} is not a plain labelled set and cannot be combined with others")
@@ -161,6 +170,7 @@ class Tasks(TasksInBatches):
         if len(set(kinds)) > 1:
             message = " and ".join(sorted(set(kinds)))
             raise UserError(f"data.datasets have different kinds of inputs, {message}: list sets of one kind")
+        refuse_tables(kinds)
         return kinds[0]
 
     def read(self) -> dict[str, Samples]:
@@ -169,6 +179,7 @@ class Tasks(TasksInBatches):
             name: read_inner(module, given, "data.datasets")
             for name, given, module in zip(self.names, self.given, self.modules, strict=True)
         }
+        read = self._in_one_place(read)
         further: dict[str, Samples] = {}
         if self.adapted is not None:
             pair = read[self.adapted]
@@ -199,13 +210,41 @@ class Tasks(TasksInBatches):
         for name, samples in parts.items():
             assert samples.y is not None
             widened.append(Samples(samples.x, self.several.widened(name, samples.y)))
-        shapes = {str(sample_shape(one.x)) if in_memory(one.x) else "those on disk" for one in widened}
-        if len(shapes) > 1:
-            text = " and ".join(sorted(shapes))
-            raise UserError(
-                f"data.datasets ({', '.join(parts)}) have inputs of different shapes, {text}: list sets of one shape"
-            )
         return Samples.concatenate(widened)
+
+    def _in_one_place(self, read: Mapping[str, dict[str, Samples]]) -> dict[str, dict[str, Samples]]:
+        """Decode images on disk into memory if other sets are there, whose images have the same shape.
+
+        Raises:
+            UserError: shapes differ from those of sets in memory.
+        """
+        inputs = {name: next(iter(sets.values())).x for name, sets in read.items()}
+        stored = [name for name, x in inputs.items() if in_memory(x)]
+        if not stored:
+            return dict(read)
+        modules = dict(zip(self.names, self.modules, strict=True))
+        shapes = {name: sample_shape(x) if in_memory(x) else modules[name].shape for name, x in inputs.items()}
+        if len(set(shapes.values())) > 1:
+            found = " and ".join(f"{shape} of {name}" for name, shape in shapes.items())
+            able = [name for name in read if modules[name].decodes_for_backbone]
+            height = {shapes[name] for name in stored if len(shapes[name]) == 3}
+            advice = ""
+            if able and len(height) == 1 and (one := height.pop())[1] == one[2]:
+                advice = f" (set {{data: ..., size: {one[1]}, channels: {one[0]}}} for {' and '.join(able)})"
+            raise UserError(f"data.datasets have inputs of different shapes, {found}: list sets of one shape{advice}")
+        bytewise = all(getattr(inputs[name], "dtype", None) == torch.uint8 for name in stored)
+        return {
+            name: {part: self._decoded(one, shapes[name], bytewise) for part, one in sets.items()}
+            for name, sets in read.items()
+        }
+
+    def _decoded(self, samples: Samples, shape: tuple[int, ...], bytewise: bool) -> Samples:
+        """Return samples in memory: images on disk as bytes, or else as numbers in [0, 1]."""
+        if in_memory(samples.x):
+            return samples
+        spec = ImageSpec((shape[1], shape[2]), shape[0])
+        x = samples.x.load_all(spec, self.workers)
+        return replace(samples, x=x if bytewise else spec.fit(cast(Tensor, x)))
 
     def load(self, request: Request | None = None) -> None:
         """Read the sets; if they are on disk, their shape is that of the first set's options."""
@@ -276,42 +315,19 @@ class Tasks(TasksInBatches):
         return loader
 
 
-def _names_of(kinds: Sequence[str], modules: Sequence[DataModule]) -> list[str]:
-    """Name the tasks by their choice or class; sets of one kind by the folder or file that they read.
+def _distinct_names(kinds: Sequence[str], modules: Sequence[DataModule]) -> list[str]:
+    """Name the tasks (see :func:`~tl_lab.data.scenarios.inner_names.names_of`).
 
     Raises:
-        UserError: a set occurs twice.
+        UserError: a set occurs twice, or two sets have the same name.
     """
-    places = [_place_of(one) if kinds.count(kind) > 1 else None for one, kind in zip(modules, kinds, strict=True)]
-    short = [kind if place is None else _short(place, places) for kind, place in zip(kinds, places, strict=True)]
-    which = [(kind, place and place.resolve()) for kind, place in zip(kinds, places, strict=True)]
-    if twice := [name for i, name in enumerate(short) if which[i] in which[:i]]:
-        raise UserError(f"data.datasets contains {twice[0]} twice: list each set once")
-    above = [() if place is None else place.parts[1:-1] for place in places]
-    used = [0] * len(short)  # numbers of parent folders in the names
-    while True:
-        names = ["_".join([*of[len(of) - n :], name]) for of, n, name in zip(above, used, short, strict=True)]
-        alike = [i for i, name in enumerate(names) if names.count(name) > 1]
-        if not alike:
-            return names
-        longer = [i for i in alike if used[i] < len(above[i])]
-        if not longer:
-            raise UserError(f"data.datasets contains two sets called {names[alike[0]]}: rename the folder of one")
-        for i in longer:
-            used[i] += 1
-
-
-def _place_of(data: DataModule) -> Path | None:
-    """Return the absolute path of the folder or file that a set reads; None if it has no such option or several."""
-    places = [getattr(data, option, None) for option in data.place_options]
-    place = next((place for place in places if isinstance(place, str | Path)), None)
-    if place is None:
-        return None
-    found = Path(str(absolute_places(str(place))))
-    return found.resolve() if ".." in found.parts else found  # a link keeps the name that it was given by
-
-
-def _short(place: Path, places: Sequence[Path | None]) -> str:
-    """Return the name of a folder, or of a file without its ending if no other place differs from it in this alone."""
-    others = [one.with_suffix("") if one.is_file() else one for one in places if one and one != place]
-    return place.stem if place.is_file() and place.with_suffix("") not in others else place.name
+    places = places_of_alike(kinds, modules)
+    names = names_of(kinds, places)
+    for number, first in enumerate(same_sets(kinds, places)):
+        if first < number:
+            tables = ", or several label columns of one table by data=tasks_of_table"
+            remedy = tables if modules[number].modality == "text" and modules[number].place_options == ("path",) else ""
+            raise UserError(f"data.datasets contains {names[first]} twice: list each set once{remedy}")
+        if names[number] in names[:number]:
+            raise UserError(f"data.datasets contains two sets called {names[number]}: rename the folder of one")
+    return names

@@ -43,6 +43,7 @@ class WebDataset(DataModule):
     """
 
     place_options = ("root",)
+    decodes_for_backbone = True
 
     def __init__(
         self,

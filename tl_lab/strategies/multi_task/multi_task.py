@@ -67,7 +67,6 @@ class MultiTask(Strategy):
     needs = frozenset({"labels", "several tasks"})
     handles = frozenset({"labels", "several tasks", "target"})
     problems = SEVERAL
-    wants_weights = True
 
     cosine_sums: Tensor
     cosine_counts: Tensor
