@@ -42,6 +42,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.functional.group_rates import cell_counts, rates
 from tl_lab.functional.rank_agreement import weighted_tau
+from tl_lab.functional.two_samples import detectable_shift, enough_samples, ks_features
 from tl_lab.results.report.blocks import Picture
 
 Y = np.array([0, 1, 1, 1, 1, 0, 1, 0, 0, 1])
@@ -156,7 +157,13 @@ def test_bad_inputs_of_some_parts_are_a_sentence_each_and_the_others_still_run(a
 def test_the_verdict_of_one_part_begins_with_what_it_says(assessed):
     material, parts = assessed[0].material, assessed[0].parts
     (sentence,) = verdict.verdict(material, {"drift": parts["drift"]})
-    assert sentence.startswith(("**Trust**: no drift is found", "**Trust**: the data have drifted"))
+    assert sentence.startswith("**Trust**: the data have drifted")  # the target's test set
+    for name, said in {
+        "no drift": "no drift is detected",
+        "undecided": "there are too few samples to detect drift",
+    }.items():
+        undecided = PartResult("Drift", "", facts={"verdicts": {"target/test": name}})
+        assert verdict.verdict(material, {"drift": undecided}) == [f"**Trust**: {said}. (confidence: moderate)"]
 
 
 @pytest.fixture
@@ -368,7 +375,7 @@ def _detected(reference, logits, features, **options):
 
 
 def test_false_alarms_over_200_null_draws_are_no_more_frequent_than_the_level(monkeypatch):
-    monkeypatch.setattr(detectors, "_estimates", lambda *given: (1.0, {}))  # take half the time, and raise no alarm
+    monkeypatch.setattr(detectors, "_estimates", lambda *given: (None, {}))  # take half the time, and raise no alarm
     draw = torch.Generator().manual_seed(20)
     alarms = 0
     for _ in range(200):
@@ -378,6 +385,39 @@ def test_false_alarms_over_200_null_draws_are_no_more_frequent_than_the_level(mo
         alarms += found.drifted
     assert set(found.detections) == set(BY_DEFAULT)
     assert alarms / 200 <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5  # .081
+
+
+@pytest.mark.parametrize(("n", "m", "alpha"), [(60, 120, 0.05 / 14), (180, 51, 0.05 / 70), (400, 400, 0.05)])
+def test_the_detectable_shift_is_found_in_80_percent_of_draws(n, m, alpha):
+    shift, draw = detectable_shift(n, m, alpha), torch.Generator().manual_seed(0)
+    found = [
+        ks_features(torch.randn(n, 1, generator=draw), torch.randn(m, 1, generator=draw) + shift).p < alpha
+        for _ in range(200)
+    ]
+    assert 0.75 < np.mean(found) <= 1
+    found = [
+        ks_features(torch.randn(n, 1, generator=draw), torch.randn(m, 1, generator=draw) + shift / 2).p < alpha
+        for _ in range(200)
+    ]
+    assert np.mean(found) < 0.5  # it is no loose bound
+    assert detectable_shift(n, enough_samples(n, shift, alpha), alpha) <= shift
+    assert abs(enough_samples(n, shift, alpha) - m) <= 1
+
+
+def test_the_reference_limits_what_any_number_of_new_samples_shows():
+    assert enough_samples(30, 1.0, 0.05 / 70) is None
+    assert detectable_shift(30, 10**9, 0.05 / 70) > 1
+    draw = torch.Generator().manual_seed(0)
+    reference = _reference(30, draw)[0]
+    _, logits, features = _reference(500, draw)
+    found = _detected(reference, logits, features)
+    assert (found.verdict, found.power.reference, found.power.new, found.power.enough) == ("undecided", 30, 500, None)
+    # seven detectors, each of three probabilities: the components have half of the reference
+    assert found.power.shift == pytest.approx(detectable_shift(30, 500, 0.05 / 21))
+    counted = _detected(reference, logits, features, detectors=("classes_chi2",))
+    assert counted.power.shift == pytest.approx(detectable_shift(30, 500, 0.05))
+    with pytest.raises(ValueError, match="pca_mmd cannot compare a single sample"):
+        _detected(reference, logits[:1], features[:1], detectors=("pca_mmd",))
 
 
 @pytest.mark.parametrize(("alpha", "tests"), [(0.05, 1), (0.05, 7), (0.01, 7), (0.3, 4)])

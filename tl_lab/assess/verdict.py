@@ -10,6 +10,11 @@ from tl_lab.texts import listed
 __all__ = ["verdict"]
 
 Parts = Mapping[str, PartResult | NotApplicable]
+_DRIFT = {
+    "drift": "the data have drifted",
+    "no drift": "no drift is detected",
+    "undecided": "there are too few samples to detect drift",
+}
 
 
 def verdict(material: Material, parts: Parts) -> list[str]:
@@ -101,8 +106,7 @@ def _trust(material: Material, parts: Parts) -> str:
         phrases.append("with calibrated confidence" if sound else off)
         confidence = held_out.confidence
     if isinstance(drift, PartResult):
-        drifted = drift.facts["drifted"][str(material.deployment or material.test)]
-        phrases.append("the data have drifted" if drifted else "no drift is found")
+        phrases.append(_DRIFT[drift.facts["verdicts"][str(material.deployment or material.test)]])
     if isinstance(bias, PartResult):
         gaps = {key: m for key, m in bias.measures.items() if key.endswith("/difference/fpr") and m.value == m.value}
         if gaps:
