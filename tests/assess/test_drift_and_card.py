@@ -10,6 +10,7 @@ from statistics import NormalDist
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -38,7 +39,7 @@ from tl_lab.data.request import Request
 from tl_lab.errors import UserError
 from tl_lab.functional.estimated_accuracy import Estimated
 from tl_lab.model.base_weights import hash_of
-from tl_lab.problems import MultiLabel
+from tl_lab.problems import MultiLabel, SingleLabel
 from tl_lab.results.folder.files import read_results
 from tl_lab.run.exporting import export
 from tl_lab.run.inference import load_classifier
@@ -233,6 +234,64 @@ def test_the_card_says_what_the_run_is_and_scores(run, capsys):
     page = (run / "model_card.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert "74.7 %" in capsys.readouterr().out
+
+
+def test_a_card_of_ones_own_table_names_the_file_column_and_classes_and_a_better_baseline(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    table = pd.DataFrame(x, columns=["x", "z"])
+    table["paid"] = np.where(x[:, 0] * x[:, 1] > 0, "yes", "no")
+    table.to_csv(tmp_path / "loans.csv", index=False)
+    words = ["data=table", "data.path=loans.csv", "data.label_column=paid", "backbone=mlp", "trainer.max_epochs=1"]
+    words += ["logger=none", "figures=false", "health=false", f"hydra.run.dir={tmp_path / 'run'}"]
+    run = tl_lab.run(words).folder
+    text = " ".join(write_card(run)[0].read_text(encoding="utf-8").split())
+    use = (
+        "Intended: to predict the column `paid` of samples like the test data of `data=table` (`loans.csv`). The scores"
+    )
+    assert use in text
+    assert "Predicted: 2 classes: 'no', 'yes'." in text
+    assert "Data of the user (`loans.csv`): tl_lab does not know their terms of use; state them before you" in text
+    assert "`own`" not in text
+    relative = (
+        "`data.path=loans.csv`: this path is relative to the folder in which the run was started. Run the command in"
+    )
+    assert relative in text
+    metrics = read_results(run)["metrics"]
+    trees, own = (wilson(round(60 * metrics[name]), 60) for name in ("test/trees/acc", "test/acc"))
+    assert trees.value > own.value + 0.1
+    better = (
+        "> The gradient-boosted trees, a baseline, score better than the model: accuracy "
+        f"{trees.text(percent=True)} against {own.text(percent=True)}."
+    )
+    assert better in text
+    doubts = read_results(run)["doubts"]
+    assert any("chance" in doubt for doubt in doubts)
+    assert all(f"> Doubtful: {doubt}." in text for doubt in doubts)
+    results = read_results(run) | {"metrics": metrics | {"test/acc": metrics["test/trees/acc"]}, "doubts": []}
+    monkeypatch.setattr(card_module, "read_results", lambda folder: results)
+    (run / "checkpoints" / "best.ckpt").unlink()
+    text = write_card(run, predicts=False)[0].read_text(encoding="utf-8")
+    assert "score better" not in text
+    assert "Doubtful" not in text
+    assert "Predicted:" not in text  # the names are in the checkpoint
+    here = tmp_path / "loans.csv"
+    assert card_module._relative(results, ["data.path=loans.csv", f"data.path={here}", "init_from=a", "seed=1"]) == [
+        "data.path=loans.csv",
+        "init_from=a",
+    ]
+
+
+def test_a_score_that_is_equal_in_all_draws_has_no_interval():
+    problem, y = SingleLabel(["no", "yes"]), torch.arange(60) % 2
+    constant = bootstrapped(problem.meter(), torch.tensor([[1.0, 0.0]]).repeat(60, 1), y, draws=50)
+    assert (constant["balanced_acc"].value, constant["balanced_acc"].low, constant["balanced_acc"].high) == (
+        pytest.approx(0.5),
+        None,
+        None,
+    )
+    assert constant["f1_macro"].low < constant["f1_macro"].value < constant["f1_macro"].high
 
 
 def test_the_card_takes_an_assessment_over(run, tmp_path):
