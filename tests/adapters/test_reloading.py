@@ -75,6 +75,24 @@ def test_logits_of_an_adapted_convolutional_network_that_is_read_again_are_equal
         export(tmp_path / "run", "peft")
 
 
+@pytest.mark.parametrize(
+    ("adapter", "reason"),
+    [
+        (
+            "none",
+            r"^--format=peft writes an adapter, and the run has no adapter \(adapter=none\): use --format=safetenso",
+        ),
+        ("norm_only", "is not an adapter of the library peft: export another format"),
+    ],
+)
+def test_the_most_specific_reason_against_an_export_is_stated(adapter: str, reason: str, tmp_path: Path) -> None:
+    """The weights were random in both runs, too, but trained ones would not make these exports possible."""
+    words = ["data=digits", "backbone=lenet", "data.labels=60", "data.batch_size=20", "strategy=fine_tuning"]
+    trained(tmp_path / "run", *words, f"adapter={adapter}")
+    with pytest.raises(UserError, match=reason):
+        export(tmp_path / "run", "peft")
+
+
 @pytest.mark.parametrize("name", [*BESIDE, *BEFORE])
 def test_a_resumed_run_on_texts_equals_an_unbroken_one(name: str, place: Path, tmp_path: Path) -> None:
     def run(folder: str, ckpt_path: Path | None = None) -> dict[str, Tensor]:

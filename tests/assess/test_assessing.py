@@ -16,7 +16,7 @@ import torch
 from small_sets import recordings, rows, texts
 from torch import nn
 
-from tl_lab.assess import calibration, detectors, drift, running, verdict
+from tl_lab.assess import calibration, detectors, drift, running, transferability, verdict
 from tl_lab.assess.asking import read
 from tl_lab.assess.bias import audit
 from tl_lab.assess.calibration import lowest
@@ -33,7 +33,7 @@ from tl_lab.assess.detectors import (
 from tl_lab.assess.fairness import by_group
 from tl_lab.assess.footprint import FootprintMeter, emissions, shares
 from tl_lab.assess.moved import moved_pictures, moved_table
-from tl_lab.assess.results import NotApplicable, PartResult, wilson
+from tl_lab.assess.results import Measure, NotApplicable, PartResult, wilson
 from tl_lab.assess.transferability import agreement, tau_text
 from tl_lab.assess.untrained import untrained
 from tl_lab.assess.writing import plain, sections
@@ -42,6 +42,7 @@ from tl_lab.data.samples import Samples
 from tl_lab.errors import UserError
 from tl_lab.functional.group_rates import cell_counts, rates
 from tl_lab.functional.rank_agreement import weighted_tau
+from tl_lab.functional.two_samples import detectable_shift, enough_samples, ks_features
 from tl_lab.results.report.blocks import Picture
 
 Y = np.array([0, 1, 1, 1, 1, 0, 1, 0, 0, 1])
@@ -156,7 +157,98 @@ def test_bad_inputs_of_some_parts_are_a_sentence_each_and_the_others_still_run(a
 def test_the_verdict_of_one_part_begins_with_what_it_says(assessed):
     material, parts = assessed[0].material, assessed[0].parts
     (sentence,) = verdict.verdict(material, {"drift": parts["drift"]})
-    assert sentence.startswith(("**Trust**: no drift is found", "**Trust**: the data have drifted"))
+    assert sentence.startswith("**Trust**: the data have drifted")  # the target's test set
+    for name, said in {
+        "no drift": "no drift is detected",
+        "undecided": "there are too few samples to detect drift",
+    }.items():
+        undecided = PartResult("Drift", "", facts={"verdicts": {"target/test": name}})
+        assert verdict.verdict(material, {"drift": undecided}) == [f"**Trust**: {said}. (confidence: moderate)"]
+
+
+def test_random_weights_are_never_advised_as_frozen_features(assessed):
+    found = assessed[0]
+    assert found.verdict[0].startswith("**Nothing is transferred yet**: mlp has random weights")
+    assert found.verdict[1].startswith(
+        "**How**: train from scratch (`strategy=from_scratch`), or give trained weights ("
+    )
+    said = " ".join([*found.verdict, *(part.sentence for part in found.parts.values() if isinstance(part, PartResult))])
+    assert "frozen" not in said
+    assert found.parts["data_size"].sentence.startswith(
+        "The rule of thumb is for pretrained weights, and these are random"
+    )
+
+
+def _advised(gains, ranking, learned=True, rule="train a head on frozen features"):
+    """Advise on backbones by the gains of their probes over the raw inputs, ranked by LogME."""
+    names = [name for name in ranking if name != "raw inputs"]
+    material = SimpleNamespace(subjects=[SimpleNamespace(name=name, learned=learned) for name in names], paired=False)
+    measures = {f"{name}/gain": one for name, one in gains.items()}
+    parts = {
+        "transferability": PartResult("", "", "high", measures, facts={"ranking": ranking}),
+        "data_size": PartResult("", "", measures={"labels": Measure(180)}, facts={"rule": rule}),
+    }
+    return verdict.verdict(material, parts)
+
+
+def test_the_advice_follows_the_finding_on_transfer():
+    better, worse, level = Measure(0.1, 0.05, 0.15), Measure(-0.1, -0.15, -0.05), Measure(0.0, -0.05, 0.05)
+    frozen = "train a head on frozen features (the rule of thumb for 180 labels)"
+    whether, how = _advised({"a": better, "b": level}, ["b", "raw inputs", "a"])
+    assert whether.startswith("**Transfer helps**: a probe on a is better")
+    assert how == f"**How**: take a, {frozen}. (confidence: high)"  # b is first by LogME, and is no better
+    assert _advised({"a": better}, ["a", "raw inputs"])[1] == f"**How**: with a, {frozen}. (confidence: high)"
+    whether, how = _advised({"a": worse}, ["a", "raw inputs"])
+    assert whether.startswith("**Transfer does not help**")
+    assert how == (
+        "**How**: train from scratch (`strategy=from_scratch`), or choose another backbone. (confidence: moderate)"
+    )
+    whether, how = _advised({"a": level}, ["a", "raw inputs"])
+    assert whether.startswith("**It is undecided whether transfer helps**")
+    assert how == (
+        f"**How**: compare two runs: train from scratch (`strategy=from_scratch`); and take a and {frozen}. "
+        "(confidence: low)"
+    )
+    assert _advised({}, ["a"])[-1] == f"**How**: with a, {frozen}. (confidence: high)"  # no raw inputs to compare with
+    assert "frozen" not in " ".join(_advised({}, ["a", "raw inputs"], learned=False, rule=""))
+
+
+def test_a_disagreement_of_logme_and_the_probe_is_stated_first():
+    found = {
+        "mlp": {"logme": Measure(-0.5, -0.6, -0.4), "probe": wilson(60, 100)},
+        "raw inputs": {"logme": Measure(-0.6, -0.7, -0.5), "probe": wilson(70, 100)},
+    }
+    sentence, confidence = transferability._sentence(found, ["mlp", "raw inputs"], Measure(0.1, 0.05, 0.15))
+    assert sentence.startswith(
+        "LogME and the linear probe disagree: LogME ranks mlp first (-0.500 (-0.600 to -0.400)), "
+    )
+    assert (
+        "; the probe is most accurate on raw inputs (70.0 % (60.4 to 78.1), on mlp 60.0 % (50.2 to 69.1))." in sentence
+    )
+    assert confidence == "moderate"
+
+
+def test_tables_are_compared_with_trees_and_class_names_are_quoted(tmp_path, monkeypatch):
+    """The label is the sign of a product, which trees find and a linear probe on an untrained network less well."""
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    table = pd.DataFrame(x, columns=["x", "z", "w"])
+    table["label"] = np.where(x[:, 0] * x[:, 1] > 0, "yes", "no")
+    table.to_csv(tmp_path / "table.csv", index=False)
+    words = ["data=table", f"data.path={tmp_path / 'table.csv'}", "backbone=mlp", "assess=quick", "assess.folds=3"]
+    found, _ = running.carry_out([*words, "assess.permutations=20"], tmp_path / "out")
+    part = found.parts["transferability"]
+    trees, probe = part.measures["trees"], part.measures["raw inputs/probe"]
+    assert trees.value > 0.8 > probe.value
+    (ranked, *_) = part.tables
+    assert ranked.rows[-1] == ["-", "gradient-boosted trees (baseline)", "-", trees.text(percent=True)]
+    said = (
+        f"Gradient-boosted trees, the baseline on tables, reach {trees.text(percent=True)} on validation data; the best"
+    )
+    assert said in found.verdict[1]
+    assert "τ" not in "".join(table.caption for table in part.tables)  # of mlp and raw inputs there is none
+    worst = found.parts["calibration"].tables[0].rows[0][6]
+    assert worst.startswith(("'no': ", "'yes': "))
 
 
 @pytest.fixture
@@ -241,6 +333,7 @@ def test_agreement_weighs_the_top_of_the_ranking_most():
     bottom = agreement({"a": 3, "b": 2, "c": 0, "d": 1}, accuracies)
     assert top.value < bottom.value < 1
     assert agreement({"a": 1.0}, accuracies) is None
+    assert agreement({"a": 1.0, "b": 2.0}, accuracies) is None  # -1 or 1 by a single comparison
     assert agreement(dict.fromkeys(accuracies, 1.0), accuracies) is None  # no ranking at all
     assert tau_text(bottom) == f"{bottom.value:+.2f} (too few)"  # of four names
 
@@ -368,7 +461,7 @@ def _detected(reference, logits, features, **options):
 
 
 def test_false_alarms_over_200_null_draws_are_no_more_frequent_than_the_level(monkeypatch):
-    monkeypatch.setattr(detectors, "_estimates", lambda *given: (1.0, {}))  # take half the time, and raise no alarm
+    monkeypatch.setattr(detectors, "_estimates", lambda *given: (None, {}))  # take half the time, and raise no alarm
     draw = torch.Generator().manual_seed(20)
     alarms = 0
     for _ in range(200):
@@ -378,6 +471,39 @@ def test_false_alarms_over_200_null_draws_are_no_more_frequent_than_the_level(mo
         alarms += found.drifted
     assert set(found.detections) == set(BY_DEFAULT)
     assert alarms / 200 <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5  # .081
+
+
+@pytest.mark.parametrize(("n", "m", "alpha"), [(60, 120, 0.05 / 14), (180, 51, 0.05 / 70), (400, 400, 0.05)])
+def test_the_detectable_shift_is_found_in_80_percent_of_draws(n, m, alpha):
+    shift, draw = detectable_shift(n, m, alpha), torch.Generator().manual_seed(0)
+    found = [
+        ks_features(torch.randn(n, 1, generator=draw), torch.randn(m, 1, generator=draw) + shift).p < alpha
+        for _ in range(200)
+    ]
+    assert 0.75 < np.mean(found) <= 1
+    found = [
+        ks_features(torch.randn(n, 1, generator=draw), torch.randn(m, 1, generator=draw) + shift / 2).p < alpha
+        for _ in range(200)
+    ]
+    assert np.mean(found) < 0.5  # it is no loose bound
+    assert detectable_shift(n, enough_samples(n, shift, alpha), alpha) <= shift
+    assert abs(enough_samples(n, shift, alpha) - m) <= 1
+
+
+def test_the_reference_limits_what_any_number_of_new_samples_shows():
+    assert enough_samples(30, 1.0, 0.05 / 70) is None
+    assert detectable_shift(30, 10**9, 0.05 / 70) > 1
+    draw = torch.Generator().manual_seed(0)
+    reference = _reference(30, draw)[0]
+    _, logits, features = _reference(500, draw)
+    found = _detected(reference, logits, features)
+    assert (found.verdict, found.power.reference, found.power.new, found.power.enough) == ("undecided", 30, 500, None)
+    # seven detectors, each of three probabilities: the components have half of the reference
+    assert found.power.shift == pytest.approx(detectable_shift(30, 500, 0.05 / 21))
+    counted = _detected(reference, logits, features, detectors=("classes_chi2",))
+    assert counted.power.shift == pytest.approx(detectable_shift(30, 500, 0.05))
+    with pytest.raises(ValueError, match="pca_mmd cannot compare a single sample"):
+        _detected(reference, logits[:1], features[:1], detectors=("pca_mmd",))
 
 
 @pytest.mark.parametrize(("alpha", "tests"), [(0.05, 1), (0.05, 7), (0.01, 7), (0.3, 4)])
@@ -538,5 +664,8 @@ def test_every_part_answers_for_texts_recordings_and_tables(made, tmp_path, monk
     worst = [key for key in found.parts["calibration"].measures if "worst_group" in key]
     assert len(worst) == (made is not recordings)
     heads = [table.head for table in found.parts["drift"].tables if "moved most" in table.caption]
-    assert heads == [["sample", "text", "distance"] if made is texts else ["sample", "distance"]]
+    if found.parts["drift"].facts["verdicts"]["test"] == "drift":
+        assert heads == [["sample", "text", "distance"] if made is texts else ["sample", "distance"]]
+    else:
+        assert heads == []
     assert (folder / "assessment.html").is_file()

@@ -18,6 +18,7 @@ from tl_lab.functional.estimated_accuracy import average_threshold, confidence_b
 from tl_lab.functional.group_rates import cell_counts, gaps, rates, resampled
 from tl_lab.functional.power_law import fit_power_law
 from tl_lab.functional.word_association import weat
+from tl_lab.results.tables.statistics import wilson_interval
 
 
 def _calibrated(n, seed=0, sharpness=2.0):
@@ -104,6 +105,19 @@ def test_estimates_of_a_calibrated_classifier_cover_its_accuracy():
     ):
         assert found.low < accuracy < found.high
         assert found.high - found.low < 0.1
+
+
+@pytest.mark.parametrize("sure", [1.0, 0.0])
+def test_confidences_without_variation_leave_wilsons_interval(sure):
+    reference, right, new = np.full(60, sure), np.full(60, bool(sure)), np.full(12, sure)
+    for found in (
+        confidence_based(new),
+        difference_of_confidences(reference, right, new),
+        average_threshold(reference, right, new),
+    ):
+        assert found.accuracy == sure
+        assert (found.low, found.high) == pytest.approx(wilson_interval(sure, 12))
+        assert found.high - found.low == pytest.approx(0.2425, abs=1e-4)  # 3.84 / (12 + 3.84)
 
 
 def test_estimates_fall_with_confidence():

@@ -10,6 +10,7 @@ from statistics import NormalDist
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -20,7 +21,7 @@ import tl_lab
 from tl_lab.assess import card as card_module
 from tl_lab.assess import footprint, rescoring
 from tl_lab.assess.card import write_card
-from tl_lab.assess.detectors import Drift, reference_of
+from tl_lab.assess.detectors import LARGEST_MISSED, Drift, Power, reference_of
 from tl_lab.assess.drift import advice
 from tl_lab.assess.footprint import FootprintMeter, kwh_of_run
 from tl_lab.assess.licences import SHARED, data_terms, terms_of
@@ -38,7 +39,7 @@ from tl_lab.data.request import Request
 from tl_lab.errors import UserError
 from tl_lab.functional.estimated_accuracy import Estimated
 from tl_lab.model.base_weights import hash_of
-from tl_lab.problems import MultiLabel
+from tl_lab.problems import MultiLabel, SingleLabel
 from tl_lab.results.folder.files import read_results
 from tl_lab.run.exporting import export
 from tl_lab.run.inference import load_classifier
@@ -72,11 +73,21 @@ def test_a_runs_own_test_data_have_not_drifted(run, capsys):
         assert one["low"] <= one["accuracy"] <= one["high"]
         assert one["low"] < known["high"]
         assert one["high"] > known["low"]
-    assert len(found["moved_most"]) == 10
+    assert found["moved_most"] == []  # nothing has moved
+    assert (found["verdict"], found["reference_count"]) == ("no drift", 180)
+    assert 0.5 < found["detectable_shift"] < LARGEST_MISSED
+    assert found["advice"].startswith("keep the model (estimated accuracy ")
     assert found["reference_accuracy"] == pytest.approx(wilson(131, 180).plain())
     shares = [wilson(131, 180).text(percent=True), wilson(268, 359).text(percent=True)]
     assert f"{shares[0]} on the reference, known {shares[1]})" in found["advice"]
-    assert [path.suffix for path in (run / "drift").iterdir()] == [".json"]
+    assert _code("drift", run, "data=digits") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("No drift detected   data=digits, test\nKeep the model (")
+    missed = (
+        f"Smaller drifts may be missed: the tests find shifts of {found['detectable_shift']:.2f} standard deviations"
+    )
+    assert missed in " ".join(printed.split())
+    assert [path.suffix for path in (run / "drift").iterdir()] == [".json", ".json"]
 
 
 def test_the_reference_is_held_out_data_and_is_fitted_once(run):
@@ -99,9 +110,32 @@ def test_printed_digits_are_drift_for_a_model_of_handwritten_ones(run, capsys, t
     words = ["data=printed_to_handwritten", "data.source_count=400", "data.source_test_count=200"]
     assert _code("drift", run, *words, "--part", "source/test", "--output", output) == 2
     assert json.loads(output.read_text())["drift"]
+    assert len(json.loads(output.read_text())["moved_most"]) == 10
     printed = capsys.readouterr().out
-    assert printed.startswith("Drift")
+    assert printed.startswith("Drift   data=")
+    assert "\n\nSamples that moved most, in deviations of the reference\nsample" in printed  # on one line
+    assert "\n\nNew data (200 samples) against the reference (180)\n" in printed
     assert "retrain" in printed.lower()
+
+
+@pytest.mark.parametrize("count", [1, 10])
+def test_too_few_new_samples_leave_the_question_undecided(run, count, capsys):
+    words = ["drift", run, "data=digits", "data.seed=1", f"data.test_count={count}"]
+    assert _code(*words, "--json") == 3
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], found["drift"], found["moved_most"]) == ("undecided", None, [])
+    assert (found["count"], found["reference_count"]) == (count, 180)
+    assert found["detectable_shift"] is None if count == 1 else found["detectable_shift"] > 2
+    needed = found["new_samples_required"]
+    assert 40 < needed < 60
+    assert found["advice"].startswith(f"compare at least {needed} new samples; {count:,} new samples against 180")
+    assert "keep" not in found["advice"]
+    assert _code(*words) == 3
+    printed = capsys.readouterr().out
+    assert printed.startswith("Undecided: too few samples to detect drift")
+    assert f"New data ({count} samples) against the reference (180)" in printed
+    assert "moved most" not in printed
+    assert _code(*words[:-1], f"data.test_count={needed}", "--json") != 3
 
 
 @pytest.mark.parametrize("data", ["digits_properties", "digits_value"])
@@ -134,13 +168,36 @@ def test_labels_and_numbers_are_monitored(data, tmp_path, capsys):
 def test_a_loss_takes_a_difference_from_the_reference_that_is_beyond_both_intervals():
     """Of 40 reference samples 80 % are right: 65 % of 200 new ones may be the same, 50 % are not."""
     estimates = {"CBPE": Estimated(0.7, 0.5, 0.9)}
-    drifted = Drift({}, 0.001, True, wilson(32, 40), estimates)
+    drifted = Drift({}, 0.001, True, wilson(32, 40), estimates, Power(40, 200, 0.9, 150))
     assert advice(drifted, wilson(100, 200)).startswith("retrain or adapt (")
     sentence = advice(drifted, wilson(130, 200))
     assert wilson(130, 200).high < 0.8  # though the reference taken as exact is above it
     assert difference_of_shares(wilson(130, 200), wilson(32, 40)).high > 0
     assert sentence.startswith("label a sample of the new data before deciding")
     assert "80.0 % (65.2 to 89.5) on the reference, known 65.0 % (58.2 to 71.3)" in sentence
+
+
+def test_the_model_is_kept_only_if_a_loss_would_have_been_seen():
+    """Neither without the power to see drift, nor against known labels or the estimates."""
+    fine, low = {"CBPE": Estimated(0.8, 0.7, 0.9)}, {"CBPE": Estimated(0.5, 0.4, 0.6)}
+
+    def advised(estimates, power, known=None):
+        accuracy = wilson(320, 400) if estimates else None
+        return advice(Drift({}, 0.5, False, accuracy, estimates, power), known)
+
+    enough, few, small = Power(400, 200, 0.5, 60), Power(400, 10, 2.5, 60), Power(20, 500, float("inf"), None)
+    assert advised(fine, enough).startswith("keep the model (estimated accuracy 70 % to 90 %")
+    assert advised({}, enough) == "keep the model."
+    assert advised(fine, few).startswith(
+        "compare at least 60 new samples; 10 new samples against 400 of the reference show only shifts of 2.50 "
+        "standard deviations or more with a power of 80 % (estimated accuracy 70 % to 90 %"
+    )
+    assert advised({}, small) == (
+        "train with a larger validation set, from which the reference is taken, or name fewer detectors; 500 new "
+        "samples against 20 of the reference show no shift reliably."
+    )
+    assert advised(low, enough).startswith("label a sample of the new data before deciding; the estimates show a loss")
+    assert advised({"CBPE": Estimated(0.6, 0.4, 0.9)}, enough, wilson(100, 200)).startswith("retrain or adapt (")
 
 
 def _loaded(folder):
@@ -156,6 +213,7 @@ def _loaded(folder):
         (["data=digits", "--detectors", "softmax"], "did you mean 'softmax_ks'"),
         (["nowhere"], "there is no folder or file 'nowhere'"),
         (["data=digits", "--alpha", "2"], "between 0 and 1"),
+        (["data=digits", "data.test_count=1", "--detectors", "pca_mmd"], "pca_mmd cannot compare a single sample"),
     ],
 )
 def test_a_mistake_of_the_monitor_is_one_sentence(run, argv, expected, capsys):
@@ -176,6 +234,64 @@ def test_the_card_says_what_the_run_is_and_scores(run, capsys):
     page = (run / "model_card.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert "74.7 %" in capsys.readouterr().out
+
+
+def test_a_card_of_ones_own_table_names_the_file_column_and_classes_and_a_better_baseline(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    table = pd.DataFrame(x, columns=["x", "z"])
+    table["paid"] = np.where(x[:, 0] * x[:, 1] > 0, "yes", "no")
+    table.to_csv(tmp_path / "loans.csv", index=False)
+    words = ["data=table", "data.path=loans.csv", "data.label_column=paid", "backbone=mlp", "trainer.max_epochs=1"]
+    words += ["logger=none", "figures=false", "health=false", f"hydra.run.dir={tmp_path / 'run'}"]
+    run = tl_lab.run(words).folder
+    text = " ".join(write_card(run)[0].read_text(encoding="utf-8").split())
+    use = (
+        "Intended: to predict the column `paid` of samples like the test data of `data=table` (`loans.csv`). The scores"
+    )
+    assert use in text
+    assert "Predicted: 2 classes: 'no', 'yes'." in text
+    assert "Data of the user (`loans.csv`): tl_lab does not know their terms of use; state them before you" in text
+    assert "`own`" not in text
+    relative = (
+        "`data.path=loans.csv`: this path is relative to the folder in which the run was started. Run the command in"
+    )
+    assert relative in text
+    metrics = read_results(run)["metrics"]
+    trees, own = (wilson(round(60 * metrics[name]), 60) for name in ("test/trees/acc", "test/acc"))
+    assert trees.value > own.value + 0.1
+    better = (
+        "> The gradient-boosted trees, a baseline, score better than the model: accuracy "
+        f"{trees.text(percent=True)} against {own.text(percent=True)}."
+    )
+    assert better in text
+    doubts = read_results(run)["doubts"]
+    assert any("chance" in doubt for doubt in doubts)
+    assert all(f"> Doubtful: {doubt}." in text for doubt in doubts)
+    results = read_results(run) | {"metrics": metrics | {"test/acc": metrics["test/trees/acc"]}, "doubts": []}
+    monkeypatch.setattr(card_module, "read_results", lambda folder: results)
+    (run / "checkpoints" / "best.ckpt").unlink()
+    text = write_card(run, predicts=False)[0].read_text(encoding="utf-8")
+    assert "score better" not in text
+    assert "Doubtful" not in text
+    assert "Predicted:" not in text  # the names are in the checkpoint
+    here = tmp_path / "loans.csv"
+    assert card_module._relative(results, ["data.path=loans.csv", f"data.path={here}", "init_from=a", "seed=1"]) == [
+        "data.path=loans.csv",
+        "init_from=a",
+    ]
+
+
+def test_a_score_that_is_equal_in_all_draws_has_no_interval():
+    problem, y = SingleLabel(["no", "yes"]), torch.arange(60) % 2
+    constant = bootstrapped(problem.meter(), torch.tensor([[1.0, 0.0]]).repeat(60, 1), y, draws=50)
+    assert (constant["balanced_acc"].value, constant["balanced_acc"].low, constant["balanced_acc"].high) == (
+        pytest.approx(0.5),
+        None,
+        None,
+    )
+    assert constant["f1_macro"].low < constant["f1_macro"].value < constant["f1_macro"].high
 
 
 def test_the_card_takes_an_assessment_over(run, tmp_path):

@@ -218,9 +218,36 @@ def test_labels_and_computing_have_prices():
     ]
     sentence, _ = data_size._sentence(SimpleNamespace(options=options), 100, "train", "mlp", curves["frozen"])
     assert "120 (100 to 150) more labels would lower its error by one point, 60 (50 to 75) at 0.5 a label." in sentence
+    open_ended = Curve({100: [0.1]}, law, *fitted, Measure(103, 53, np.inf))
+    sentence, confidence = data_size._sentence(SimpleNamespace(options=options), 100, "train", "mlp", open_ended)
+    assert "103 more labels (at least 53; the 95 % interval has no upper end) would lower its error by one " in sentence
+    assert confidence == "low"
+    numbers = [(103, 53, np.inf), (np.inf, 53, np.inf), (np.inf, np.inf, np.inf)]
+    assert [data_size._format_labels(Measure(*one)) for one in numbers] == [
+        "103 (53 or more)",
+        "no number suffices (53 or more)",
+        "no number suffices",
+    ]
     options = SimpleNamespace(cost_per_label=None, cost_per_hour=0.0)
     table = data_size._costs(SimpleNamespace(options=options), curves, 100)
     assert [row[2] + row[4] for row in table.rows] == ["--", "--"]
+
+
+def test_an_exponent_at_the_bound_of_the_fit_is_marked_and_its_prediction_unreliable():
+    sizes = [10, 20, 40, 80]
+    steep = data_size.curve_of({n: [5.0 * n**-3.0 + 0.1] * 3 for n in sizes}, 80, 0)
+    assert steep.law.at_bound
+    assert steep.law.exponent == 2.0
+    assert data_size._exponent(steep.exponent) == "≥ 2.00 (≥ 2.00 to ≥ 2.00)"
+    assert data_size._exponent(Measure(0.5, 0.05, 2.0)) == "0.50 (≤ 0.05 to ≥ 2.00)"
+    law = PowerLaw(scale=50.0, exponent=2.0, floor=0.0, residual=0.0)
+    fitted = Measure(1.0), Measure(2.0), Measure(0.0)
+    curve = Curve({100: [0.1]}, law, *fitted, Measure(120, 100, 150))
+    options = SimpleNamespace(options=SimpleNamespace(cost_per_label=None))
+    sentence, confidence = data_size._sentence(options, 100, "train", "mlp", curve)
+    assert sentence.endswith("The fitted exponent is at the bound of the fit (2): this is unreliable.")
+    assert confidence == "low"
+    assert not PowerLaw(1.0, 0.5, 0.0, 0.0).at_bound
 
 
 def test_energy_of_each_way_and_the_multiple_of_training_from_scratch():

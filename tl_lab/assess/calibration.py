@@ -107,7 +107,7 @@ def _judged(
         found["ece_bias"].text(),
         p_cell(raw.p),
         found["ece_scaled"].text(),
-        *("-" if one is None else f"{one[0]}: {one[1].text(percent=True)}" for one in worst.values()),
+        *("-" if one is None else f"'{one[0]}': {one[1].text(percent=True)}" for one in worst.values()),
     ]
     return found, row
 

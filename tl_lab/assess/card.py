@@ -16,14 +16,26 @@ from tl_lab.assess.licences import data_terms
 from tl_lab.assess.results import Measure, wilson
 from tl_lab.config.identity import to_plain
 from tl_lab.config.stored import read_stored, read_yaml
+from tl_lab.data.sets.columns import names_in
 from tl_lab.errors import UserError, root_cause
 from tl_lab.problems.metrics import PACKAGED
 from tl_lab.results.folder.files import not_completed, read_results, write_text
-from tl_lab.results.names import answerer, duration, format_metric, is_score, is_share, readable, split_name
+from tl_lab.results.names import (
+    ASSUMED,
+    answerer,
+    duration,
+    format_metric,
+    is_score,
+    is_share,
+    less_is_better,
+    readable,
+    split_name,
+)
 from tl_lab.results.report.blocks import Cell, Picture, Section, Table
 from tl_lab.results.report.markdown import markdown
 from tl_lab.results.report.page import document, tiles_of
 from tl_lab.results.tables.screening import ON_SCREENING, SCREENED, screened
+from tl_lab.texts import counted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -39,6 +51,9 @@ _NOT_ASSESSED = {
 }
 _HUB_METRICS = {"acc": "accuracy", "f1_macro": "f1"}
 _NONE = (None, "none")
+_PATHS = ("init_from", "backbone.weights")  # options with a path, besides those of data
+_OUTPUTS = {"single_label": "class", "multi_label": "label", "regression": "number"}  # names of outputs, by problem
+_MOST_NAMED = 20
 _NO_NAMES = frozenset({"generated", "fonts", "own"})  # terms that are no data sets
 
 
@@ -117,11 +132,17 @@ def card(
     names = [_word(choices, group) for group in ("backbone", "strategy", "data")]
     version = (results.get("versions") or {}).get("tl_lab", "")
     summary = f"Backbone `{names[0]}`, trained by `{names[1]}` on `{names[2]}`{_adapted(choices)}, by tl_lab {version}."
-    sections = [Section(f"Model card: {name}", [summary]), *_use(choices, results), *_data(results, choices)]
-    sections += [_metrics(results, *_intervals(run, results, predicts, allow)), *_findings(results)]
+    sections = [
+        Section(f"Model card: {name}", [summary]),
+        *_use(run, choices, results, config),
+        *_data(results, choices),
+    ]
+    metrics = _metrics(results, *_intervals(run, results, predicts, allow))
+    metrics.parts += _reservations(results)
+    sections += [metrics, *_findings(results)]
     sections += [_from_assessment(run, choices, found, "calibration", "Calibration")]
     sections += [_from_assessment(run, choices, found, "bias", "Groups"), _drift(run), _energy(results, found)]
-    sections += [_licences(results, config), _repeat(run, results)]
+    sections += [_licences(results, config, _files(run, results)), _repeat(run, results)]
     parameters = (results.get("parameters") or {}).get("total")
     tiles = [
         ("data", _word(choices, "data"), ""),
@@ -141,16 +162,71 @@ def _adapted(choices: Mapping[str, Any]) -> str:
     return "" if adaptation in (None, "none") else f", adapted to the target by `{adaptation}`"
 
 
-def _use(choices: Mapping[str, Any], results: Mapping[str, Any]) -> list[Section]:
+def _use(run: Path, choices: Mapping[str, Any], results: Mapping[str, Any], config: "DictConfig") -> list[Section]:
+    columns = to_plain(config)["data"].get("label_column")
+    target = f" the column {' and '.join(f'`{one}`' for one in names_in(columns))} of" if columns else ""
     parts: list[str | Table | Picture] = [
-        f"Intended: predictions for samples like the test data of `{_word(choices, 'data')}`; the numbers below hold "
-        "for these.",
-        "Not intended: decisions about people without an audit of their groups and a person who answers for them; data "
-        "that have drifted (see `Drift reference`).",
+        f"Intended: to predict{target} samples like the test data of `data={_word(choices, 'data')}`"
+        f"{_files(run, results)}. The scores below hold for such samples only.",
     ]
+    kind = _OUTPUTS.get(_problem(run))
+    if kind and (names := _outputs(run)):
+        more = f" and {len(names) - _MOST_NAMED:,} others" if len(names) > _MOST_NAMED else ""
+        shown = ", ".join(f"'{name}'" for name in names[:_MOST_NAMED])
+        parts.append(
+            f"Predicted: {counted(len(names), kind, f'{kind}es' if kind == 'class' else None)}: {shown}{more}."
+        )
+    parts.append(
+        "Not intended: decisions about people without a bias audit of their groups and a review by a responsible "
+        "person; data that have drifted (see `Drift reference`)."
+    )
     if results.get("oracle"):
         parts.append("> The run was trained on target labels: it is an oracle for comparisons, not a method.")
     return [Section("Intended use", parts)]
+
+
+def _files(run: Path, results: Mapping[str, Any]) -> str:
+    """Name the files or folders of data that were given, in brackets, without the folders that contain them."""
+    given = [one.lstrip("+").partition("=")[0] for one in _overrides(run) or []]
+    places = results.get("data_places") or {}
+    names = [Path(str(places[key]["used"])).name for key in dict.fromkeys(given) if (places.get(key) or {}).get("used")]
+    return f" ({', '.join(f'`{name}`' for name in names)})" if names else ""
+
+
+def _outputs(run: Path) -> list[str]:
+    """Read the names of classes, labels or numbers from the checkpoint, without its weights; empty without any."""
+    import torch
+
+    from tl_lab.run.checkpoints import checkpoint_of
+
+    try:
+        content = torch.load(checkpoint_of(run), map_location="cpu", mmap=True, weights_only=True)
+        return [str(name) for name in content["model"]["class_names"]]
+    except Exception:  # a card does not need the checkpoint
+        return []
+
+
+def _reservations(results: Mapping[str, Any]) -> list[str]:
+    """State what speaks against the model: a better baseline, and the doubts that the run has recorded."""
+    metrics, sizes = results.get("metrics") or {}, results.get("sizes") or {}
+    main = (results.get("problem") or {}).get("monitor", ASSUMED)
+    found = []
+    for name, value in metrics.items():
+        split, part, metric = split_name(name)
+        domain, model = answerer(part)
+        own = metrics.get("/".join(filter(None, [split, domain, metric])))
+        if split != "test" or not model or metric != main or value is None or own is None:
+            continue
+        if value == own or (value < own) != less_is_better(metric):
+            continue
+        count = sizes.get(f"{domain}/test" if domain else "test")
+        texts = [_with_interval(metric, float(one), count, None, None) for one in (value, own)]
+        where = f" on {domain}" if domain else ""
+        found.append(
+            f"> The {model.removesuffix(' (baseline)')}, a baseline, score better than the model{where}: "
+            f"{readable(metric)} {texts[0]} against {texts[1]}."
+        )
+    return found + [f"> Doubtful: {text.rstrip('.')}." for text in results.get("doubts") or ()]
 
 
 def _data(results: Mapping[str, Any], choices: Mapping[str, Any]) -> list[Section]:
@@ -199,7 +275,7 @@ def _metrics(results: Mapping[str, Any], intervals: Mapping[str, Measure], lacki
         "Intervals of accuracies are Wilson's over the test samples of one run, or normal ones over its test episodes; "
         "those of other scores are a bootstrap over the test samples, predicted again. They do not cover the variation "
         "between seeds. "
-        "A score that these predictions do not reproduce has no interval."
+        "A score that these predictions do not reproduce, or that is equal in all draws, has no interval."
     )
     notes = [f"> The test samples are not predicted again: {lacking.rstrip('.')}."] if lacking else []
     columns = ["test set", *(["model"] if beside else []), "metric", "value (95 %)"]
@@ -296,11 +372,18 @@ def _energy(results: Mapping[str, Any], found: Mapping[str, Any] | None) -> Sect
     return Section("Energy", parts)
 
 
-def _licences(results: Mapping[str, Any], config: "DictConfig") -> Section:
+def _licences(results: Mapping[str, Any], config: "DictConfig", files: str) -> Section:
     weights = results.get("weights") or {}
     licence = _licence_of(json.dumps(weights))
     terms = data_terms(to_plain(config)["data"])
-    lines = [f"Data `{name}`: {what}: {conditions}." for name, (what, conditions) in terms.items()]
+    lines = [
+        f"Data of the user{files}: tl_lab does not know their terms of use; state them before you publish the model."
+        if name == "own"
+        else f"{what}: {conditions}."
+        if name in _NO_NAMES
+        else f"Data `{name}`: {what}: {conditions}."
+        for name, (what, conditions) in terms.items()
+    ]
     parts: list[str | Table | Picture] = [
         f"Backbone: weights {weights.get('from', 'unknown')}; licence {licence}.",
         *(lines or ["Data: their publishers set the terms."]),
@@ -336,7 +419,28 @@ def _repeat(run: Path, results: Mapping[str, Any]) -> Section:
     ]
     if (overrides := _overrides(run)) is not None:
         parts.insert(0, f"`{shlex.join(['python', 'train.py', *outside, *overrides])}`")
+        if relative := _relative(results, overrides):
+            kept = ", ".join(f"`{one}`" for one in relative)
+            parts.insert(
+                1,
+                f"{kept}: this path is relative to the folder in which the run was started. Run the command in that "
+                "folder, or give the path on your machine."
+                if len(relative) == 1
+                else f"{kept}: these paths are relative to the folder in which the run was started. Run the command in "
+                "that folder, or give the paths on your machine.",
+            )
     return Section("To repeat this", parts)
+
+
+def _relative(results: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """List the given options whose paths depend on the current folder."""
+    options = {*(results.get("data_places") or {}), *_PATHS}
+    found = []
+    for one in overrides:
+        name, _, value = one.lstrip("+").partition("=")
+        if name in options and value not in ("", "null") and not Path(value.strip("'\"")).is_absolute():
+            found.append(one)
+    return found
 
 
 def _assessment(run: Path, given: Path | None) -> Mapping[str, Any] | None:

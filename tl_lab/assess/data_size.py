@@ -12,7 +12,7 @@ from tl_lab.assess.pictures import curves
 from tl_lab.assess.probes import fit_probe
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, mean_with_interval, wilson
 from tl_lab.assess.tuning import WAYS, too_few_classes, trained
-from tl_lab.functional.power_law import PowerLaw, fit_power_law
+from tl_lab.functional.power_law import EXPONENTS, PowerLaw, fit_power_law
 from tl_lab.randomness import generator
 from tl_lab.results.report.blocks import Cell, Table
 
@@ -68,9 +68,14 @@ def assess(material: Material) -> PartResult | NotApplicable:
         material: of the assessment.
     """
     labels = material.sizes[material.train]
-    rule = rule_of_thumb(labels)
+    rule = rule_of_thumb(labels) if any(one.learned for one in material.subjects) else ""
+    said = (
+        f"With {labels:,} labels the rule of thumb is to {rule}"
+        if rule
+        else "The rule of thumb is for pretrained weights, and these are random"
+    )
     if not material.classifies:
-        return NotApplicable(TITLE, f"With {labels:,} labels the rule of thumb is to {rule}; curves need classes.")
+        return NotApplicable(TITLE, f"{said}; curves need classes.")
     budgets = _budgets(material)
     probes = {
         name: curve_of({n: _errors(material, name, n) for n in budgets}, labels, material.plan.seed)
@@ -80,12 +85,14 @@ def assess(material: Material) -> PartResult | NotApplicable:
     scored = len(material.labels(material.validation))
     _add(result, probes, labels, "representation", "validation error of a linear probe", scored)
     best = min(probes, key=lambda name: probes[name].means[-1])
-    result.sentence, result.confidence = _sentence(material, labels, rule, best, probes[best])
+    result.sentence, result.confidence = _sentence(material, labels, said, best, probes[best])
     result.notes.append(
         "The rule of thumb: frozen features below 500 labels, the upper layers up to 5,000, and all layers beyond "
         "that. Intervals of the power law and of the number of labels for one point are bootstrap intervals over "
         "draws of labels. There are few draws: for known laws, the intervals cover 85 to 90 %, not 95 %. They do not "
-        "account for the number of validation samples, nor for deviations from the power law beyond the measured range."
+        "account for the number of validation samples, nor for deviations from the power law beyond the measured "
+        f"range. Exponents b are fitted from {EXPONENTS[0]:g} to {EXPONENTS[1]:g}: ≤ and ≥ mark those at a bound, "
+        "which the true ones may exceed; predictions by such a law are unreliable."
     )
     if material.options.tuned_curves:
         _add_tuned(material, result)
@@ -184,7 +191,7 @@ def _add(
     budgets = list(next(iter(found.values())).errors)
     rows: list[list[str | Cell]] = [
         [
-            name, *map(_error_cell, shown[name]), curve.scale.text(2), curve.exponent.text(2), curve.floor.text(3),
+            name, *map(_error_cell, shown[name]), curve.scale.text(2), _exponent(curve.exponent), curve.floor.text(3),
             _format_labels(curve.more),
         ]
         for name, curve in found.items()
@@ -269,18 +276,32 @@ def _error_cell(error: Measure) -> str | Cell:
     return Cell(f"{error.times(100).short(1)} %", value=error.value)
 
 
+def _exponent(exponent: Measure) -> str:
+    """Write an exponent with its interval, each number at a bound of the fit as ≤ or ≥."""
+    marks = dict(zip(EXPONENTS, ("≤ ", "≥ "), strict=True))
+    value, low, high = (
+        f"{marks.get(one, '')}{one:.2f}" for one in (exponent.value, exponent.low, exponent.high) if one is not None
+    )
+    return f"{value} ({low} to {high})"
+
+
 def _format_labels(more: Measure, digits: int = 0) -> str:
-    low, high = (_count(end, digits) for end in (more.low, more.high))
-    return f"{_count(more.value, digits)} ({low} to {high})"
+    """Write a number of labels with its interval, whose upper end is infinite where no number suffices."""
+    low, high = more.low or 0.0, math.inf if more.high is None else more.high
+    value = f"{more.value:,.{digits}f}" if math.isfinite(more.value) else "no number suffices"
+    if not math.isfinite(low):
+        return value
+    return f"{value} ({low:,.{digits}f} {f'to {high:,.{digits}f}' if math.isfinite(high) else 'or more'})"
 
 
-def _count(number: float | None, digits: int) -> str:
-    return "none suffice" if number is None or not math.isfinite(number) else f"{number:,.{digits}f}"
+def _more_labels(more: Measure) -> str:
+    if math.isfinite(more.high or 0.0):
+        return f"{_format_labels(more)} more labels"
+    return f"{more.value:,.0f} more labels (at least {more.low or 0:,.0f}; the 95 % interval has no upper end)"
 
 
-def _sentence(material: Material, labels: int, rule: str, best: str, curve: Curve) -> tuple[str, Confidence]:
-    sentence = f"With {labels:,} labels the rule of thumb is to {rule}; "
-    more = curve.more.value
+def _sentence(material: Material, labels: int, said: str, best: str, curve: Curve) -> tuple[str, Confidence]:
+    sentence, more = f"{said}; ", curve.more.value
     if not math.isfinite(more) or more > 100 * labels:
         return (
             f"{sentence}no feasible number of further labels would lower the error of a probe on {best} by one point.",
@@ -289,8 +310,10 @@ def _sentence(material: Material, labels: int, rule: str, best: str, curve: Curv
     price = material.options.cost_per_label
     cost = "" if not price else f", {_format_labels(curve.more.times(price))} at {price:g} a label"
     sentence += (
-        f"by the power law of a probe on {best}, {_format_labels(curve.more)} more labels would lower its error by one "
-        f"point{cost}."
+        f"by the power law of a probe on {best}, {_more_labels(curve.more)} would lower its error by one point{cost}."
     )
+    if curve.law.at_bound:
+        sentence += f" The fitted exponent is at the bound of the fit ({curve.law.exponent:g}): this is unreliable."
+        return sentence, "low"
     sharp = curve.more.high is not None and curve.more.high < 4 * more
     return sentence, "moderate" if curve.law.residual < 0.02 and sharp else "low"

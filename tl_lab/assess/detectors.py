@@ -15,13 +15,15 @@ from tl_lab.functional.estimated_accuracy import (
     confidence_based,
     difference_of_confidences,
 )
-from tl_lab.functional.two_samples import chi2_counts, ks_features, mmd_test
+from tl_lab.functional.two_samples import chi2_counts, detectable_shift, enough_samples, ks_features, mmd_test
 
 __all__ = [
     "BY_DEFAULT",
     "DETECTORS",
+    "LARGEST_MISSED",
     "Detection",
     "Drift",
+    "Power",
     "Reference",
     "detect",
     "enough_permutations",
@@ -31,6 +33,8 @@ __all__ = [
 
 _COMPONENTS = 10  # principal components of the features that are tested
 _MMD = 400  # samples of each set in the permutation test
+LARGEST_MISSED = 1.0
+"""Shift in standard deviations that must be detectable before samples without a detected drift count as not drifted."""
 DETECTORS = {
     "softmax_ks": "answers (probabilities, or numbers), Kolmogorov-Smirnov",
     "classes_chi2": "predicted classes, chi-squared",
@@ -116,6 +120,23 @@ class Detection(NamedTuple):
     rejected: int
 
 
+class Power(NamedTuple):
+    """The shift that the most sensitive detector finds with a power of 80 %.
+
+    Attributes:
+        reference: number of held-out samples.
+        new: number of new samples.
+        shift: of one tested quantity, in standard deviations, see
+            :func:`~tl_lab.functional.two_samples.detectable_shift`; infinite if none is found reliably.
+        enough: number of new samples that detect a shift of :data:`LARGEST_MISSED`; None if the reference is too small.
+    """
+
+    reference: int
+    new: int
+    shift: float
+    enough: int | None
+
+
 class Drift(NamedTuple):
     """What the detectors say together.
 
@@ -125,6 +146,7 @@ class Drift(NamedTuple):
         drifted: whether p is below the level.
         accuracy: of the reference, with Wilson's interval; None where no class is predicted.
         estimates: of the accuracy on the new samples, by method; none where no class is predicted.
+        power: of the detectors.
     """
 
     detections: dict[str, Detection]
@@ -132,6 +154,17 @@ class Drift(NamedTuple):
     drifted: bool
     accuracy: Measure | None
     estimates: dict[str, Estimated]
+    power: Power
+
+    @property
+    def undecided(self) -> bool:
+        """Whether no drift is detected, and a shift of :data:`LARGEST_MISSED` would often be missed."""
+        return not self.drifted and self.power.shift > LARGEST_MISSED
+
+    @property
+    def verdict(self) -> str:
+        """``drift``, ``no drift`` or ``undecided``."""
+        return "drift" if self.drifted else "undecided" if self.undecided else "no drift"
 
 
 def reference_of(
@@ -230,8 +263,10 @@ def detect(
         raise ValueError(f"there is nothing to compare by {', '.join(detectors)}")
     permutations = max(permutations, enough_permutations(alpha, len(usable)))
     found: dict[str, Detection] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     for name in usable:
         old, new = seen[_PLACES[name]]
+        sizes[name] = len(old), len(new)
         if name.endswith("_ks"):
             tests = ks_features(old, new, correction, alpha)
             found[name] = Detection(float(tests.statistic.max()), tests.p, len(tests.p_values), tests.rejected)
@@ -243,9 +278,31 @@ def detect(
             a, b = (z[torch.from_numpy(draw.permutation(len(z))[:_MMD])] for z in (old, new))
             statistic, p = mmd_test(a, b, permutations, seed)
             found[name] = Detection(statistic, p, 1, int(p < alpha))
+    if not found:
+        raise ValueError(f"{', '.join(usable)} cannot compare a single sample")
     p = min(1.0, len(found) * min(one.p for one in found.values()))
     accuracy, estimates = _estimates(reference, np.asarray(answers), seed)
-    return Drift(found, p, p < alpha, accuracy, estimates)
+    power = _power(found, sizes, alpha, (len(reference.features), len(components)))
+    return Drift(found, p, p < alpha, accuracy, estimates, power)
+
+
+def _power(
+    found: dict[str, Detection], sizes: dict[str, tuple[int, int]], alpha: float, both: tuple[int, int]
+) -> Power:
+    """Compute what the Kolmogorov-Smirnov detectors find; without any, what one such test of one quantity would.
+
+    Args:
+        found: by detector.
+        sizes: of the reference and of the new samples, by detector, with those that cannot compare a single sample:
+            more samples use them, too.
+        alpha: level of all detectors together.
+        both: sizes of the whole reference and of the new samples.
+    """
+    tests = {name: one.dimensions for name, one in found.items() if name.endswith("_ks")} or dict.fromkeys(found, 1)
+    levels = {name: alpha / (len(sizes) * dimensions) for name, dimensions in tests.items()}
+    shifts = [detectable_shift(*sizes[name], level) for name, level in levels.items()]
+    enough = [enough_samples(sizes[name][0], LARGEST_MISSED, level) for name, level in levels.items()]
+    return Power(*both, min(shifts), min((one for one in enough if one is not None), default=None))
 
 
 def enough_permutations(alpha: float, tests: int) -> int:

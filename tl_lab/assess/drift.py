@@ -1,6 +1,7 @@
 """Whether test and deployment data still look like held-out training data, and the accuracy estimated on them."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tl_lab.assess.answering import answerer_of
-from tl_lab.assess.detectors import DETECTORS, Drift, detect, moved_most, reference_of
+from tl_lab.assess.detectors import DETECTORS, LARGEST_MISSED, Drift, detect, moved_most, reference_of
 from tl_lab.assess.material import Material
 from tl_lab.assess.moved import moved_pictures, moved_table
 from tl_lab.assess.pictures import bars
@@ -17,7 +18,7 @@ from tl_lab.assess.untrained import untrained
 from tl_lab.randomness import generator
 from tl_lab.results.report.blocks import Cell, Table, p_cell
 
-__all__ = ["advice", "assess", "detections_table", "estimates_table"]
+__all__ = ["advice", "assess", "compared", "detections_table", "estimates_table", "more_samples"]
 
 TITLE = "Drift"
 _UNTRAINED = 200  # samples of each set that the untrained encoder reads
@@ -50,7 +51,7 @@ def assess(material: Material) -> PartResult | NotApplicable:
     )
     result = PartResult(TITLE, "", "moderate")
     sentences = []
-    drifted = {}
+    verdicts = {}
     for name in sets:
         found = detect(
             reference,
@@ -62,28 +63,34 @@ def assess(material: Material) -> PartResult | NotApplicable:
             permutations=material.options.permutations,
             seed=material.plan.seed,
         )
-        drifted[name] = found.drifted
+        verdicts[name] = found.verdict
         title = material.display_name(name)
-        result.tables += [detections_table(found, f"{title} against {material.display_name(held_out)}")]
+        result.tables += [detections_table(found, compared(found, title, material.display_name(held_out)))]
         result.measures |= {f"{name}/{key}": Measure(one.statistic, p=one.p) for key, one in found.detections.items()}
         known = None
         if answerer is not None:
             y = material.labels(name)
             known = wilson(int((answerer.logits(name).argmax(1) == y).sum()), len(y))
             _add_estimates(result, found, known, name, title)
-        moved = moved_most(reference, components)
-        result.tables += [moved_table(material, name, moved)]
-        if (pictures := moved_pictures(material, name, moved)) is not None:
-            result.figures[f"Samples of {title} that moved most, with their distance"] = pictures
-        verb = "differ from" if found.drifted else "do not differ from"
+        if found.drifted:
+            moved = moved_most(reference, components)
+            result.tables += [moved_table(material, name, moved)]
+            if (pictures := moved_pictures(material, name, moved)) is not None:
+                result.figures[f"Samples of {title} that moved most, with their distance"] = pictures
         p = "< 0.001" if found.p < 0.001 else f"= {found.p:.3f}"
-        sentences.append(
-            f"{title} data {verb} held-out {material.display_name(held_out)} data (p {p}): {advice(found, known)}"
-        )
+        old = f"held-out {material.display_name(held_out)} data (p {p})"
+        relation = {
+            "drift": f"{title} data differ from {old}",
+            "no drift": f"no difference of {title} data from {old} is detected",
+            "undecided": f"there are too few samples to decide whether {title} data differ from {old}",
+        }
+        sentences.append(f"{relation[found.verdict]}: {advice(found, known)}")
     result.sentence = " ".join(one[:1].upper() + one[1:] for one in sentences)
     result.confidence = _confidence(material, sets)
-    result.facts = {"drifted": drifted}
+    result.facts = {"verdicts": verdicts}
     result.notes += [
+        "Undecided means that no drift is detected, and that these numbers of samples would miss a shift of "
+        f"{LARGEST_MISSED:g} standard deviation in more than 20 % of cases.",
         "Each detector corrects for its number of dimensions, and the decision for the number of detectors; the "
         "reference is validation data, never training data."
         + (
@@ -131,10 +138,13 @@ def advice(found: Drift, known: Measure | None = None) -> str:
         known: accuracy on the new samples, where they have labels.
     """
     if found.accuracy is None:
+        if found.undecided:
+            return f"{more_samples(found)}."
         return "label a sample of the new data before deciding." if found.drifted else "keep the model."
     low = min(one.low for one in found.estimates.values())
     high = max(one.high for one in found.estimates.values())
-    span = f"estimated accuracy {low:.0%} to {high:.0%}, {found.accuracy.text(percent=True)} on the reference"
+    span = f"estimated accuracy {100 * low:.0f} % to {100 * high:.0f} %"
+    span += f", {found.accuracy.text(percent=True)} on the reference"
     if known is not None:
         span += f", known {known.text(percent=True)}"
         lost, missed = (difference_of_shares(known, found.accuracy).high or 0) < 0, (known.high or 0) < low
@@ -142,13 +152,38 @@ def advice(found: Drift, known: Measure | None = None) -> str:
             return (
                 f"retrain or adapt; the estimates without labels do not show the loss here and are unreliable ({span})."
             )
-        if lost and found.drifted:
+        if lost:
             return f"retrain or adapt ({span})."
+    if found.undecided:
+        return f"{more_samples(found)} ({span})."
+    if not found.drifted and high < found.accuracy.value:
+        return f"label a sample of the new data before deciding; the estimates show a loss ({span})."
     if not found.drifted:
         return f"keep the model ({span})."
     if high < found.accuracy.value:
         return f"label some of the new data and retrain on old and new together ({span})."
     return f"label a sample of the new data before deciding; the estimates do not show a loss ({span})."
+
+
+def more_samples(found: Drift) -> str:
+    """Say how many samples a decision requires, and what the present ones would show, in a clause."""
+    power = found.power
+    shown = (
+        "show no shift reliably"
+        if math.isinf(power.shift)
+        else f"show only shifts of {power.shift:.2f} standard deviations or more with a power of 80 %"
+    )
+    remedy = (
+        f"compare at least {power.enough:,} new samples"
+        if power.enough is not None
+        else "train with a larger validation set, from which the reference is taken, or name fewer detectors"
+    )
+    return f"{remedy}; {power.new:,} new samples against {power.reference:,} of the reference {shown}"
+
+
+def compared(found: Drift, new: str, reference: str) -> str:
+    """Name two sets with their sizes, for a caption."""
+    return f"{new} ({found.power.new:,} samples) against {reference} ({found.power.reference:,})"
 
 
 def detections_table(found: Drift, caption: str) -> Table:
@@ -157,7 +192,7 @@ def detections_table(found: Drift, caption: str) -> Table:
         [DETECTORS[name], f"{one.statistic:.3f}", p_cell(one.p), f"{one.rejected} of {one.dimensions}"]
         for name, one in found.detections.items()
     ]
-    rows.append([Cell("all together", "best"), "", p_cell(found.p), "drift" if found.drifted else "no drift"])
+    rows.append([Cell("all together", "best"), "", p_cell(found.p), found.verdict])
     return Table(["detector", "statistic", "p", "rejected"], rows, 1, caption)
 
 

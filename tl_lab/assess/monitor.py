@@ -1,5 +1,6 @@
 """The drift monitor of a run: a reference in its folder, and new data compared with it."""
 
+import math
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -68,7 +69,7 @@ class Monitored:
         drift: what the detectors say.
         known: accuracy on the new samples where they have labels.
         forgets: accuracy on the reference of a head refitted to the new samples alone; None without labels.
-        moved: names of the samples that moved most, with their distances.
+        moved: names of the samples that moved most, with their distances; empty without drift.
         advice: in a clause.
     """
 
@@ -113,21 +114,26 @@ def monitor(
     model = load_classifier(run, allow=allow)
     reference = _read(run, hash_of(model.network)) or fit_reference(run, model, allow)
     new = _new(model, given, part, reference.temperature, skip_unreadable)
-    found = detect(
-        reference,
-        new.answers.numpy(),
-        (components := reference.project(new.features)),
-        features=new.features.float().numpy(),
-        untrained=new.untrained.float().numpy(),
-        alpha=alpha,
-        correction=correction,
-        detectors=tuple(detectors),
-    )
+    components = reference.project(new.features)
+    try:
+        found = detect(
+            reference,
+            new.answers.numpy(),
+            components,
+            features=new.features.float().numpy(),
+            untrained=new.untrained.float().numpy(),
+            alpha=alpha,
+            correction=correction,
+            detectors=tuple(detectors),
+        )
+    except ValueError as error:  # such as a single sample for detectors that need two
+        raise UserError(f"drift: {error}") from error
     known, forgets = None, None
     if new.labels is not None:
         known = wilson(int((new.answers.argmax(1) == new.labels).sum()), len(new.labels))
         forgets = _forgets(reference, new)
-    moved = [(new.names[i], distance) for i, distance in moved_most(reference, components)]
+    farthest = moved_most(reference, components) if found.drifted else []
+    moved = [(new.names[i], distance) for i, distance in farthest]
     return Monitored(new, found, known, forgets, moved, advice(found, known))
 
 
@@ -281,7 +287,11 @@ def write(found: Monitored, run: Path, output: Path | None) -> tuple[Path, dict[
         "schema": SCHEMA,
         "new": found.new.description,
         "count": len(found.new.names),
-        "drift": drift.drifted,
+        "reference_count": drift.power.reference,
+        "verdict": drift.verdict,
+        "drift": None if drift.undecided else drift.drifted,
+        "detectable_shift": drift.power.shift if math.isfinite(drift.power.shift) else None,
+        "new_samples_required": drift.power.enough,
         "p": drift.p,
         "detectors": {name: one._asdict() for name, one in drift.detections.items()},
         "reference_accuracy": None if drift.accuracy is None else drift.accuracy.plain(),

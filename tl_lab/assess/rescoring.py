@@ -116,6 +116,8 @@ def rescored(run: Path, allow: Sequence[str] = ()) -> dict[str, Measure]:
 def bootstrapped(meter: Meter, outputs: Tensor, y: Tensor, draws: int = _DRAWS, seed: int = 0) -> dict[str, Measure]:
     """Compute a meter's scores with 95 % percentile intervals over samples drawn with replacement.
 
+    A score that is equal in all draws, such as the balanced accuracy of a constant answer, has no interval.
+
     Args:
         meter: of the problem.
         outputs: of the head, ``(N, C)``.
@@ -134,7 +136,8 @@ def bootstrapped(meter: Meter, outputs: Tensor, y: Tensor, draws: int = _DRAWS, 
     for name, value in whole.items():
         drawn = np.array([one.get(name, math.nan) for one in again])
         drawn = drawn[np.isfinite(drawn)]  # a class may be missing from a draw, which then has no AUC
-        ends = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (None, None)
+        varies = len(drawn) > 0 and drawn.min() < drawn.max()  # equal draws show no uncertainty, however few samples
+        ends = np.quantile(drawn, [0.025, 0.975]) if varies else (None, None)
         found[name] = Measure(value, *(None if end is None else float(end) for end in ends))
     return found
 

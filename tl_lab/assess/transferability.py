@@ -10,16 +10,21 @@ from tl_lab.assess.measured_runs import measured
 from tl_lab.assess.pictures import bars, scatter_scores
 from tl_lab.assess.resampling import folds_of, jackknifed
 from tl_lab.assess.results import Confidence, Measure, NotApplicable, PartResult, wilson
+from tl_lab.data.sets.trees import tree_scores
 from tl_lab.functional.class_separation import h_score, regularised_h_score, transrate
 from tl_lab.functional.label_transfer import leep, nce
 from tl_lab.functional.log_evidence import logme
 from tl_lab.functional.rank_agreement import weighted_tau
+from tl_lab.results.names import BASELINE
 from tl_lab.results.report.blocks import Cell, Table
 
-__all__ = ["SCORES", "agreement", "assess", "tau_text"]
+__all__ = ["SCORES", "TREES", "agreement", "assess", "tau_text"]
 
 TITLE = "Which backbone"
+TREES = "trees"
+"""Measure of the baseline on tables."""
 _COMPONENTS = 32  # of the principal components that mixtures are fitted to
+_FEWEST_ORDERED = 3  # two names: their tau is -1 or 1 by a single comparison
 _FEWEST_RANKED = 6  # fewer names: the bootstrap interval of a ranking covers too rarely
 _RESAMPLED = 1000
 SCORES: dict[str, tuple[str, Callable[[Tensor, Tensor, bool], float]]] = {
@@ -62,8 +67,14 @@ def assess(material: Material) -> PartResult | NotApplicable:
         difference = found[first]["logme"].value - found[second]["logme"].value
         measures["lead"] = jackknifed(difference, left_out[first] - left_out[second])
     notes = _notes(material)
+    if (trees := _trees(material)) is not None:
+        measures[TREES] = trees
+        notes.append(
+            "Gradient-boosted trees are fitted to the same training rows and scored on the same validation rows as "
+            "the linear probes; they have no features that LogME could rank."
+        )
     caption = f"Scores on {len(y):,} samples of {material.display_name(material.train)}; higher is better"
-    tables = [_ranked(order, found, caption), _further(order, found)]
+    tables = [_ranked(order, found, caption, trees), _further(order, found)]
     tables += _checked(material, found, measures, notes)
     figures = {
         "LogME in nats per sample, with 95 % jackknife intervals over folds": bars(
@@ -116,7 +127,26 @@ def _gain(material: Material, name: str) -> Measure:
     return Measure(float(difference.mean()), float(difference.mean()) - half, float(difference.mean()) + half)
 
 
-def _ranked(order: list[str], found: dict[str, dict[str, Measure]], caption: str) -> Table:
+def _trees(material: Material) -> Measure | None:
+    """Score gradient-boosted trees on validation data; None for data that are no tables, or without this baseline."""
+    if not getattr(material.data, "trees", False):
+        return None
+    scores = tree_scores(
+        material.drawn,
+        material.train,
+        [material.validation],
+        material.data.problem,
+        material.plan.seed,
+        material.data.fingerprint(),
+    )
+    accuracy = next((value for name, value in scores.items() if name.endswith("/acc")), None)
+    count = len(material.labels(material.validation))
+    return None if accuracy is None else wilson(round(accuracy * count), count)
+
+
+def _ranked(
+    order: list[str], found: dict[str, dict[str, Measure]], caption: str, trees: Measure | None = None
+) -> Table:
     """List what the ranking is by, and what it is checked by."""
     oracle = any("probe_target" in one for one in found.values())
     head = ["rank", "representation", "LogME", "linear probe (95 %)", *(["on the target, oracle"] if oracle else [])]
@@ -126,6 +156,8 @@ def _ranked(order: list[str], found: dict[str, dict[str, Measure]], caption: str
         cells = [found[name]["probe"], *([found[name]["probe_target"]] if oracle else [])]
         scored = Cell(found[name]["logme"].short(), value=found[name]["logme"].value)
         rows.append([Cell(str(rank), mark), Cell(name, mark), scored, *(one.text(percent=True) for one in cells)])
+    if trees is not None:
+        rows.append(["-", BASELINE, "-", trees.text(percent=True), *(["-"] if oracle else [])])
     return Table(head, rows, 2, caption)
 
 
@@ -157,11 +189,11 @@ def agreement(scores: Mapping[str, float], accuracies: Mapping[str, float]) -> M
         accuracies: by name.
 
     Returns:
-        tau over the names that have both; None for fewer than two names.
+        tau over the names that have both; None for fewer than three names.
     """
     names = [name for name in scores if name in accuracies]
     x, y = (np.array([float(of[name]) for name in names])[None] for of in (accuracies, scores))
-    if len(names) < 2 or not np.isfinite(found := float(weighted_tau(x, y)[0])):
+    if len(names) < _FEWEST_ORDERED or not np.isfinite(found := float(weighted_tau(x, y)[0])):
         return None
     if len(names) < _FEWEST_RANKED:
         return Measure(found)
@@ -208,7 +240,7 @@ def _checked(
         notes.append(
             "No finished fine-tuning run on these data was found, so that the ranking is checked by the probe."
         )
-    if len(found) < 2:
+    if len(found) < _FEWEST_ORDERED:
         return []
     words = {"probe": "τ, probe", "target": "τ, probe on the target (oracle)", "runs": "τ, finished runs"}
     head = ["score", *(words[where] for where in known)]
@@ -254,12 +286,15 @@ def _sentence(found: dict[str, dict[str, Measure]], order: list[str], lead: Meas
     apart = lead.low is not None and lead.low > 0
     winner = max(probe, key=lambda name: probe[name].value)
     agrees = winner == best
-    verdict = "a linear probe agrees" if agrees else f"a linear probe prefers {winner}"
-    of = "" if agrees else f" against {probe[best].text(percent=True)}"
     ahead = f"{'ahead of' if apart else 'not separated from'} {order[1]} (difference {lead.text()})"
-    sentence = (
-        f"LogME ranks {best} first ({first.text()}), {ahead}; {verdict} ({probe[winner].text(percent=True)}{of})."
-    )
+    ranks = f"LogME ranks {best} first ({first.text()}), {ahead}"
+    if agrees:
+        sentence = f"{ranks}; a linear probe agrees ({probe[winner].text(percent=True)})."
+    else:
+        sentence = (
+            f"LogME and the linear probe disagree: {ranks}; the probe is most accurate on {winner} "
+            f"({probe[winner].text(percent=True)}, on {best} {probe[best].text(percent=True)})."
+        )
     if best == RAW or winner == RAW:
         sentence += " No backbone is better than the raw inputs by both scores: transfer may not help here."
     return sentence, "high" if apart and agrees else "moderate" if agrees or apart else "low"

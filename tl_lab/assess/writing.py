@@ -134,7 +134,9 @@ def show(assessed: "Assessed") -> None:
         else:
             table.add_row(name, "-", Text(f"{'failed' if part.failed else 'not applicable'}: {part.why}", "dim"))
     single = [part for part in assessed.parts.values() if isinstance(part, PartResult)]
-    details = [screen_table(one) for one in single[0].tables] if len(assessed.parts) == 1 and single else []
+    details = (
+        [row for one in single[0].tables for row in screen_table(one)] if len(assessed.parts) == 1 and single else []
+    )
     names = ", ".join(one.name for one in material.subjects)
     say(
         Text.assemble(("Assessment", "bold"), (f"   data={material.plan.data.choice}, {names}", "dim")),
@@ -146,22 +148,20 @@ def show(assessed: "Assessed") -> None:
     )
 
 
-def screen_table(table: Rows) -> Any:
-    """Give a table of a report as one of the screen."""
+def screen_table(table: Rows) -> list[Any]:
+    """Give a table of a report as rows of the screen: a blank line, its caption, if it has one, and the table."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     start = len(table.head) if table.numbers_from is None else table.numbers_from
-    shown = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title=table.caption, title_justify="left",
-        title_style="dim",
-    )  # fmt: skip
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)  # a title would wrap at the table's width
     for i, head in enumerate(table.head):
         shown.add_column(head, justify="right" if i >= start else "left")
     for row in table.rows:
         shown.add_row(*(Text(cell.text if isinstance(cell, Cell) else cell) for cell in row))
-    return shown
+    caption = [Text(table.caption, "dim")] if table.caption else []
+    return [Text(), *caption, shown]
 
 
 def _bold(text: str) -> str:

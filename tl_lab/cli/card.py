@@ -34,6 +34,6 @@ def _card(options: argparse.Namespace) -> None:
     paths = write_card(options.run, options.output, options.assessment, (sections, tiles))
     metrics = next(part for section in sections if section.title == "Metrics" for part in section.parts)
     assert isinstance(metrics, Table)
-    say(sections[0].title, screen_table(metrics))
+    say(sections[0].title, *screen_table(metrics))
     for path in paths:
         print(path)

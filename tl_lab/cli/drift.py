@@ -1,4 +1,4 @@
-"""``drift``: compare new data with the data of a run; exit code 2 if they differ."""
+"""``drift``: compare new data with the data of a run; exit code 2 if they differ, 3 if too few samples decide."""
 
 import argparse
 import json
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-_DRIFTED = 2  # exit code if the data have drifted
+_EXIT = {"no drift": 0, "drift": 2, "undecided": 3}
 # keys of tl_lab.assess.detectors.DETECTORS, which imports torch
 _DETECTORS = "softmax_ks,classes_chi2,pca_ks,pca_mmd,features_mmd,untrained_ks,untrained_mmd,softmax_mmd,features_ks"
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("drift", help="test whether new data differ from a run's; exit code 2 if they do")
+    parser = commands.add_parser(
+        "drift", help="test whether new data differ from a run's; exit code 2 if they do, 3 if undecided"
+    )
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("new", nargs="+", help="data=... with its options, or a folder or file of new samples")
     parser.add_argument("--part", help="with data=...: the set to compare; default: the test set")
@@ -60,29 +62,43 @@ def _drift(options: argparse.Namespace) -> int:
     else:
         _show(found)
         print(path)
-    return _DRIFTED if found.drift.drifted else 0
+    return _EXIT[found.drift.verdict]
 
 
 def _show(found: "Monitored") -> None:
     from rich.text import Text
 
-    from tl_lab.assess.drift import detections_table, estimates_table
+    from tl_lab.assess.drift import compared, detections_table, estimates_table
     from tl_lab.assess.writing import screen_table
-    from tl_lab.results.report.blocks import Table
+    from tl_lab.results.report.blocks import Cell, Table
     from tl_lab.results.screen.console import say
 
     drift = found.drift
-    moved = Table(["sample", "distance"], [[name, f"{distance:.2f}"] for name, distance in found.moved], 1,
-                  "Samples that moved most, in deviations of the reference")  # fmt: skip
+    headline = {
+        "drift": "Drift",
+        "no drift": "No drift detected",
+        "undecided": "Undecided: too few samples to detect drift",
+    }[drift.verdict]
+    tables = [detections_table(drift, compared(drift, "New data", "the reference"))]
+    if drift.estimates:
+        tables.append(estimates_table(drift, found.known, "Accuracy, estimated without labels"))
+    if found.moved:
+        rows: list[list[str | Cell]] = [[name, f"{distance:.2f}"] for name, distance in found.moved]
+        caption = "Samples that moved most, in deviations of the reference"
+        tables.append(Table(["sample", "distance"], rows, 1, caption))
     forgets = [] if found.forgets is None or drift.accuracy is None else [
         Text(f"Retrained on these data alone, a head would score {found.forgets.text(percent=True)} on the reference, "
              f"against {drift.accuracy.text(percent=True)} now.")
     ]  # fmt: skip
+    seen = [] if drift.verdict != "no drift" else [
+        Text(f"Smaller drifts may be missed: the tests find shifts of {drift.power.shift:.2f} standard deviations or "
+             "more with a power of 80 %.")
+    ]  # fmt: skip
     say(
-        Text.assemble(("Drift" if drift.drifted else "No drift", "bold"), (f"   {found.new.description}", "dim")),
+        Text.assemble((headline, "bold"), (f"   {found.new.description}", "dim")),
         Text(found.advice[:1].upper() + found.advice[1:]),
+        *seen,
         *forgets,
-        screen_table(detections_table(drift, f"{len(found.new.names):,} new samples against the reference")),
-        *([screen_table(estimates_table(drift, found.known, "Accuracy"))] if drift.estimates else []),
-        screen_table(moved),
+        *(row for table in tables for row in screen_table(table)),
+        Text(),
     )

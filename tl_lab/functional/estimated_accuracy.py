@@ -1,8 +1,14 @@
-"""Accuracy on data without labels, estimated from confidence: CBPE, DoC and ATC, with intervals."""
+"""Accuracy on data without labels, estimated from confidence: CBPE, DoC and ATC, with intervals.
+
+No interval is narrower than Wilson's for as many labelled samples as there are new ones: confidences without variation
+(all 1, or all above a threshold) would otherwise have an interval of zero width.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
+
+from tl_lab.results.tables.statistics import wilson_interval
 
 __all__ = ["Estimated", "average_threshold", "confidence_based", "difference_of_confidences"]
 
@@ -13,7 +19,7 @@ class Estimated(NamedTuple):
     Examples:
         >>> estimate = confidence_based(np.array([0.5, 1.0]))
         >>> estimate.accuracy, round(estimate.low, 2), estimate.high
-        (0.75, 0.26, 1.0)
+        (0.75, 0.2, 1.0)
     """
 
     accuracy: float
@@ -33,10 +39,12 @@ def confidence_based(confidence: np.ndarray) -> Estimated:
     Examples:
         >>> confidence_based(np.array([0.5, 1.0])).accuracy
         0.75
+        >>> round(confidence_based(np.ones(10)).low, 2)  # Wilson's interval of 10 correct answers of 10
+        0.72
     """
     _check(confidence)
     half = 1.96 * float(np.sqrt((confidence * (1 - confidence)).sum())) / len(confidence)
-    return _within(float(confidence.mean()), half)
+    return _within(float(confidence.mean()), half, len(confidence))
 
 
 def difference_of_confidences(reference: np.ndarray, correct: np.ndarray, confidence: np.ndarray) -> Estimated:
@@ -58,7 +66,7 @@ def difference_of_confidences(reference: np.ndarray, correct: np.ndarray, confid
     _check(reference, confidence)
     gap = correct.astype(float) - reference
     variance = gap.var() / len(gap) + confidence.var() / len(confidence)
-    return _within(float(confidence.mean() + gap.mean()), 1.96 * float(np.sqrt(variance)))
+    return _within(float(confidence.mean() + gap.mean()), 1.96 * float(np.sqrt(variance)), len(confidence))
 
 
 def average_threshold(
@@ -91,7 +99,7 @@ def average_threshold(
         i, j = (draw.integers(len(values), size=len(values)) for values in (reference, confidence))
         drawn.append(_above(reference[i], correct[i], confidence[j]))
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimated(found, min(found, float(low)), max(found, float(high)))
+    return _widened(found, float(low), float(high), len(confidence))
 
 
 def _above(reference: np.ndarray, correct: np.ndarray, confidence: np.ndarray) -> float:
@@ -102,9 +110,15 @@ def _above(reference: np.ndarray, correct: np.ndarray, confidence: np.ndarray) -
     return float((confidence >= threshold).mean())
 
 
-def _within(mean: float, half: float) -> Estimated:
+def _within(mean: float, half: float, count: int) -> Estimated:
     mean = min(1.0, max(0.0, mean))
-    return Estimated(mean, max(0.0, mean - half), min(1.0, mean + half))
+    return _widened(mean, max(0.0, mean - half), min(1.0, mean + half), count)
+
+
+def _widened(estimate: float, low: float, high: float, count: int) -> Estimated:
+    """Widen an interval to contain the estimate and Wilson's interval of a share of ``count`` samples."""
+    least, most = wilson_interval(estimate, count)
+    return Estimated(estimate, min(estimate, low, least), max(estimate, high, most))
 
 
 def _check(*sets: np.ndarray) -> None:

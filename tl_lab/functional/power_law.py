@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["PowerLaw", "fit_power_law"]
+__all__ = ["EXPONENTS", "PowerLaw", "fit_power_law"]
 
-_EXPONENTS = np.linspace(0.05, 2.0, 391)
+EXPONENTS = (0.05, 2.0)
+"""The smallest and the largest exponent that is fitted."""
+_EXPONENTS = np.linspace(*EXPONENTS, 391)
 
 
 class PowerLaw(NamedTuple):
@@ -34,6 +36,11 @@ class PowerLaw(NamedTuple):
     def error(self, labels: float) -> float:
         """Predict the error for a number of labels."""
         return self.scale * labels**-self.exponent + self.floor
+
+    @property
+    def at_bound(self) -> bool:
+        """Whether the exponent is the smallest or the largest that is fitted: the true one may lie beyond."""
+        return self.exponent in EXPONENTS
 
     def labels_for(self, error: float) -> float:
         """Predict the number of labels for a given error; infinite if the error is below the floor."""

@@ -1,6 +1,7 @@
 """Two-sample tests for each feature, for class counts, and for all features jointly."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from tl_lab.functional.kernels import gaussian_kernel, mmd_unbiased
 from tl_lab.randomness import generator
 
-__all__ = ["FeatureTests", "chi2_counts", "ks_features", "mmd_test"]
+__all__ = ["FeatureTests", "chi2_counts", "detectable_shift", "enough_samples", "ks_features", "mmd_test"]
 
 
 class FeatureTests(NamedTuple):
@@ -145,6 +146,63 @@ def mmd_test(x: Tensor, y: Tensor, permutations: int = 200, seed: int = 0) -> tu
     permuted = (within_x - n) / (n * (n - 1)) + (within_y - m) / (m * (m - 1)) - 2 * towards / (n * m)
     # results of equal splits differ in the last bits
     return found, (1 + int((permuted >= found - 1e-12).sum())) / (1 + permutations)
+
+
+def detectable_shift(n: int, m: int, alpha: float, power: float = 0.8) -> float:
+    """Compute the smallest shift that a Kolmogorov-Smirnov test of two samples finds with a given power.
+
+    With n' = n m / (n + m), the test rejects where the distribution functions of the samples differ by more than
+    c = sqrt(ln(2 / alpha) / 2 n'). Their difference at one point has a standard deviation of at most 1 / (2 sqrt(n')),
+    so that a true difference of D = c + z_power / (2 sqrt(n')) is found with at least this power. A shift of a normal
+    quantity by d standard deviations has D = 2 Phi(d / 2) - 1.
+
+    Args:
+        n, m: sizes of the two samples, >= 1.
+        alpha: level of the test, in (0, 1).
+        power: in [0.5, 1).
+
+    Returns:
+        d, > 0; infinite if even samples without common values may not be told apart.
+
+    References:
+        Conover, Practical Nonparametric Statistics, 3rd edition, Wiley 1999, section 6.3 (asymptotic quantiles).
+
+    Examples:
+        >>> round(detectable_shift(100, 100, alpha=0.05), 2), detectable_shift(10, 3, alpha=0.05)
+        (0.66, inf)
+    """
+    from scipy.special import ndtri
+
+    difference = _difference_at_one(alpha, power) * math.sqrt((n + m) / (n * m))
+    return 2 * float(ndtri((1 + difference) / 2)) if difference < 1 else math.inf
+
+
+def enough_samples(n: int, shift: float, alpha: float, power: float = 0.8) -> int | None:
+    """Compute the size of a second sample with which :func:`detectable_shift` is at most a given shift.
+
+    Args:
+        n: size of the first sample, >= 1.
+        shift: in standard deviations, > 0.
+        alpha, power: as in :func:`detectable_shift`.
+
+    Returns:
+        m; None if no number suffices, because the first sample is too small.
+
+    Examples:
+        >>> enough_samples(60, shift=1.0, alpha=0.05), enough_samples(20, shift=0.5, alpha=0.05)
+        (28, None)
+    """
+    from scipy.special import ndtr
+
+    needed = (_difference_at_one(alpha, power) / (2 * float(ndtr(shift / 2)) - 1)) ** 2  # n m / (n + m)
+    return math.ceil(n * needed / (n - needed)) if n > needed else None
+
+
+def _difference_at_one(alpha: float, power: float) -> float:
+    """Compute the difference of two distribution functions that is found with n m / (n + m) = 1."""
+    from scipy.special import ndtri
+
+    return math.sqrt(math.log(2 / alpha) / 2) + float(ndtri(power)) / 2
 
 
 @functools.lru_cache(maxsize=4)

@@ -136,13 +136,17 @@ def _peft(model: TrainedModel, content: Mapping[str, Any], folder: Path) -> None
     """Write the adapter alone, in the format of the library peft, and the head as a separate file."""
     from safetensors.torch import save_file
 
-    base = content["model"].get("base")
-    if base is None:
+    adapter, base = _adapter(model), content["model"].get("base")
+    if not adapter.changes_backbone:
+        raise UserError(
+            "--format=peft writes an adapter, and the run has no adapter (adapter=none): use --format=safetensors"
+        )
+    if base is None and type(adapter).write is not Adapter.write:  # else the format does not have the adapter at all
         raise UserError(
             "--format=peft writes an adapter without its base weights, and those of this run cannot be "
             "loaded again (they were random, or trained by an earlier run): use --format=safetensors"
         )
-    _adapter(model).write(model.network.backbone, folder, base["source"].partition(" (")[0])
+    adapter.write(model.network.backbone, folder, base["source"].partition(" (")[0] if base else "")
     head = {n: t for n, t in model.network.state_dict().items() if n.startswith(("bottleneck.", "head."))}
     save_file(_apart(head), str(folder / "head.safetensors"))
 
