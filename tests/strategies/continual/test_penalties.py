@@ -2,6 +2,8 @@
 
 import functools
 import math
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from tl_lab.strategies.continual.online_ewc import OnlineEWC
 from tl_lab.strategies.continual.quadratic import QuadraticPenalty
 from tl_lab.strategies.continual.si import SI
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*orders of magnitude:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*of the task loss:UserWarning")
 
 METHODS = {
     "ewc": functools.partial(EWC, ewc_lambda=30.0),
@@ -365,10 +367,31 @@ def _note(model, found, original, task):
 
 
 def test_a_negligible_penalty_is_reported():
-    data, model = make(functools.partial(EWC, ewc_lambda=1e-9), data=stream(scenario="domain"))
+    many = BlobStream(batch_size=6, epochs_per_task=2, scenario="domain")
+    data, model = make(functools.partial(EWC, ewc_lambda=1e-9), data=many)
     with pytest.warns(UserWarning, match=r"task2: strategy\.ewc_lambda=1e-09 is orders of magnitude too small"):
         fit(data, model)
     assert model.facts()["largest ewc penalty / task loss"].startswith("task2 ")
+
+
+@pytest.mark.parametrize(("epochs", "batch", "updates"), [(1, 60, "1 update"), (2, 20, "6 updates")])
+@pytest.mark.parametrize("method", ["ewc", "online_ewc", "si", "mas"])
+def test_tasks_of_few_updates_do_not_blame_the_strength(method, epochs, batch, updates):
+    """Before the first update of a task the weights are those that are protected, and the penalty is 0."""
+    kind = METHODS[method].func
+    option = {"ewc": "ewc_lambda", "online_ewc": "ewc_lambda", "si": "si_c", "mas": "mas_lambda"}[method]
+    strength = 1000.0 if epochs == 1 else 1e-9
+    data = BlobStream(batch_size=batch, epochs_per_task=epochs, scenario="domain")
+    data, model = make(functools.partial(kind, **{option: strength}), data=data)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(data, model)
+    said = [str(one.message) for one in caught if "of the task loss" in str(one.message)]
+    assert f" of the task loss during the {updates} of task2, which began at the weights that the penalty" in said[0]
+    end = rf"trainer\.max_epochs, or lower data\.batch_size, before changing strategy\.{option}={strength:g}"
+    assert all(re.search(end + "$", text) for text in said)
+    if epochs == 1:
+        assert model.facts()[f"largest {model.term} penalty / task loss"].startswith("task2 0, task3 ")
 
 
 def test_a_penalty_that_matters_is_not(recwarn):

@@ -14,10 +14,12 @@ from tl_lab.errors import UserError
 from tl_lab.functional import merge_quadratics, quadratic_penalty
 from tl_lab.randomness import generator
 from tl_lab.strategies.continual.base import ContinualStrategy
+from tl_lab.texts import counted
 
 __all__ = ["QuadraticPenalty", "QuadraticStrategy"]
 
 _NEGLIGIBLE = 1e-3  # of the task loss
+_FEW = 20  # updates of a task, fewer of which hardly move the weights away from those of earlier tasks
 _SMALL = 2**24  # numbers, up to which a GPU spends more time on starting kernels for each tensor than on computing
 Batches = Iterator[tuple[Inputs, Tensor]]
 
@@ -182,18 +184,29 @@ class QuadraticStrategy(ContinualStrategy):
         return loss
 
     def warn_if_negligible(self, task: int) -> None:
-        """Warn if the penalty never reached a thousandth of the task loss during a whole task."""
+        """Warn if the penalty never reached a thousandth of the task loss during a whole task.
+
+        Before the first update of a task the weights are those of earlier tasks, and the penalty is at its smallest.
+        After few updates its size says little about the strength.
+        """
         if task == 0 or not self.strength:
             return
         share = float(self._largest_share)
         self.penalty_shares.append(f"{self.stream.task_name(task)} {share:.2g}")
-        if share < _NEGLIGIBLE:
-            warnings.warn(
-                f"the penalty stayed below {max(share, 1e-12):.1g} of the task loss during all of "
-                f"{self.stream.task_name(task)}: strategy.{self.strength_option}={self.strength_given:g} is orders of "
-                f"magnitude too small to have an effect; {self.useful}",
-                stacklevel=2,
+        if share >= _NEGLIGIBLE:
+            return
+        option = f"strategy.{self.strength_option}={self.strength_given:g}"
+        where, updates = self.stream.task_name(task), self.updates_done - self._began_at
+        size = f"the penalty stayed below {max(share, 1e-12):.1g} of the task loss"
+        if updates < _FEW:
+            message = (
+                f"{size} during the {counted(updates, 'update')} of {where}, which began at the weights that the "
+                f"penalty protects: raise trainer.max_epochs, or lower data.batch_size, before changing {option}"
             )
+        else:
+            size += f" during all of {where}"
+            message = f"{size}: {option} is orders of magnitude too small to have an effect; {self.useful}"
+        warnings.warn(message, stacklevel=2)
 
     @property
     def strength_given(self) -> float:
