@@ -1,6 +1,9 @@
-"""Warnings of runs whose loss diverged or whose scores are at chance level."""
+"""Warnings of runs whose loss diverged, whose scores are at chance level, or that made few updates."""
+
+from pathlib import Path
 
 import pytest
+from composing import run_in
 
 from tl_lab.problems import MultiLabel, Regression, SingleLabel
 from tl_lab.watching.doubts import at_chance, exploded, too_short
@@ -49,6 +52,36 @@ def test_other_problems_and_unrequested_sets() -> None:
 
 
 def test_a_short_run_at_chance_level_is_advised_to_train_longer() -> None:
+    longer = "raise trainer.max_epochs, or set trainer.max_updates"
+    assert too_short(25, at_chance=True) == f"the run made only 25 updates: {longer}"
+    assert too_short(100, at_chance=True) == ""
+
+
+def test_a_run_of_few_updates_is_advised_to_train_longer_whatever_its_score() -> None:
     assert too_short(15) == "the run made only 15 updates: raise trainer.max_epochs, or set trainer.max_updates"
     assert too_short(1).startswith("the run made only 1 update:")
-    assert too_short(100) == ""
+    assert too_short(20) == ""
+    assert too_short(59, tasks=3).startswith("the run made only 19 updates for each task:")
+    assert too_short(60, tasks=3) == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "begin"),
+    [
+        (["data=digits", "data.batches_per_epoch=19"], "the run made only 19 updates:"),
+        (["data=digits", "data.batches_per_epoch=20"], None),
+        (["data=digits", "data.batches_per_epoch=2", "debug=true"], None),
+        (["strategy=multi_task", "data.datasets=[digits,digits_value]", "data.batches_per_epoch=3"],
+         "the run made only 3 updates:"),
+        (["strategy=ewc", "data.num_tasks=2", "data.batches_per_epoch=3"],
+         "the run made only 3 updates for each task:"),
+        (["strategy=joint", "data.num_tasks=2", "data.batches_per_epoch=12"], None),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_runs_report_few_updates(overrides: list[str], begin: str | None, tmp_path: Path) -> None:
+    quiet = ["domain_adaptation=none", "backbone=mlp", "backbone.hidden=[32]", "logger=none", "figures=false"]
+    given = [*quiet, "optimizer.lr=0.01", "trainer.max_epochs=1", "trainer.enable_progress_bar=false", "health=false"]
+    doubts = run_in(tmp_path / "run", *given, *overrides)["doubts"]
+    said = [text for text in doubts if text.startswith("the run made only")]
+    assert [text[: len(begin or "")] for text in said] == ([begin] if begin else [])

@@ -20,10 +20,12 @@ from torch import Tensor
 
 from tl_lab.config import comparison_key, config_hash, raise_if_wrong, to_plain
 from tl_lab.config.catalogue import given_folders
+from tl_lab.config.debug import is_trial
 from tl_lab.data.base import DataModule
 from tl_lab.data.names import SetName
 from tl_lab.data.scenarios.domain_pair import DomainPair
 from tl_lab.data.scenarios.inner import expand
+from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError, nearest
 from tl_lab.results.folder.files import remove_leftovers, write_text
 from tl_lab.results.folder.lock import held
@@ -370,7 +372,7 @@ def _finish(
         metrics |= health.metrics()
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
-    doubts = [exploded(read_rows(folder / "metrics.csv")), *_at_chance(parts, metrics)]
+    doubts = [exploded(read_rows(folder / "metrics.csv")), *_of_training(parts, metrics, is_trial(plan.overrides))]
     value = objective[1] * metrics.get(objective[0], math.nan)
     findings = screening_rows(parts.strategy, parts.data) if parts.data.screens else []
     if findings:
@@ -405,14 +407,16 @@ def _facts_of_callbacks(trainer: pl.Trainer) -> dict[str, Any]:
     return found
 
 
-def _at_chance(parts: Parts, metrics: Mapping[str, float]) -> list[str]:
-    """Warn of test scores at chance level; tasks and episodes have chance levels of their own."""
-    data = parts.data
-    if not data.every_class:
-        return []
-    sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
-    found = at_chance(metrics, sizes, data.problem)
-    return [*found, too_short(parts.strategy.updates_done)] if found and parts.strategy.trains else found
+def _of_training(parts: Parts, metrics: Mapping[str, float], trial: bool) -> list[str]:
+    """Warn of test scores at chance level, and of few updates, except in a trial, which makes few on purpose."""
+    data, found = parts.data, list[str]()
+    if data.every_class:  # tasks and episodes have chance levels of their own
+        sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
+        found = at_chance(metrics, sizes, data.problem)
+    if not parts.strategy.trains or (trial and not found):
+        return found
+    tasks = data.num_tasks if isinstance(data, TaskStream) and not data.request.jointly else 1
+    return [*found, too_short(parts.strategy.updates_done, bool(found), tasks)]
 
 
 def _draws(plan: Plan) -> bool:

@@ -1,4 +1,4 @@
-"""Warning signs in a finished run: a diverged loss, scores at chance level."""
+"""Warning signs in a finished run: a diverged loss, scores at chance level, few updates."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["at_chance", "exploded", "too_short"]
 
-_FEW = 100  # updates; a run with fewer that has learned nothing was probably too short
+_FEW = 20  # updates; an optimizer's averages and a new head are hardly settled after fewer
+_FEW_AT_CHANCE = 100  # updates; a run with fewer that has learned nothing was probably too short
 _LOSS = 1e4  # training has diverged above this multiple of the first loss (or of 1 if the first loss is smaller)
 
 
@@ -55,12 +56,21 @@ def at_chance(metrics: Mapping[str, float], sizes: Mapping[str, int], problem: "
     return [warning for warning in warnings if warning]
 
 
-def too_short(updates: int) -> str:
-    """Suggest more updates for a run whose scores are at chance level; empty after 100 updates or more.
+def too_short(updates: int, at_chance: bool = False, tasks: int = 1) -> str:
+    """Suggest more updates for a run that made few of them.
+
+    Few are less than 20 for each task, or 100 if scores are at chance level.
 
     Args:
         updates: number of updates of the run.
+        at_chance: whether scores are at chance level.
+        tasks: number of tasks that were trained one after the other.
+
+    Returns:
+        A warning; empty if there were enough updates.
     """
-    if updates >= _FEW:
+    each = updates // tasks
+    if each >= (_FEW_AT_CHANCE if at_chance else _FEW):
         return ""
-    return f"the run made only {counted(updates, 'update')}: raise trainer.max_epochs, or set trainer.max_updates"
+    made = counted(each, "update") + (" for each task" if tasks > 1 else "")
+    return f"the run made only {made}: raise trainer.max_epochs, or set trainer.max_updates"
