@@ -46,6 +46,26 @@ def loaded(data: Table | TablePair):
     return data
 
 
+def test_columns_that_are_unique_in_every_row_are_noted_and_kept(tmp_path: Path) -> None:
+    table = people()
+    table["customer"], table["code"] = range(1000, 1060), [f"c{i}" for i in range(60)]
+    table["income"], table["seen"] = [i + 0.5 for i in range(60)], [i % 59 for i in range(60)]
+    table["asked"] = ["?", *map(str, range(59))]
+    path = written(tmp_path, table)
+
+    def unique(**options) -> list[str]:
+        return [note for note in loaded(Table(path=path, **options)).notes if "unique" in note]
+
+    both = "customer and code are unique in every row: if they identify rows, leave them out with"
+    assert unique() == [f"{both} data.drop=[customer,code]"]
+    one = "code is unique in every row: if it identifies rows, leave it out with"
+    assert unique(drop=["customer"]) == [f"{one} data.drop=[customer,code]"]
+    assert unique(drop=["customer", "code"]) == []
+    assert loaded(Table(path=path)).columns.numbers == ("age", "customer", "income", "seen", "asked")
+    path = written(tmp_path, table.iloc[:19], "few.csv")
+    assert unique() == []
+
+
 # ---------------------------------------------------------------------- columns
 
 

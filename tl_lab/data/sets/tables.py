@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import file_hash
-from tl_lab.data.inputs.table import MISSING, TableSpec, column_kinds, learn_columns
+from tl_lab.data.inputs.table import MISSING, TableSpec, cells_of, column_kinds, learn_columns
 from tl_lab.data.samples import Samples
 from tl_lab.data.sets.columns import (
     Columns,
@@ -30,6 +30,7 @@ from tl_lab.texts import counted, listed
 
 __all__ = ["OfTables"]
 
+_MANY_ROWS = 20  # in fewer rows, whole numbers of any kind are often unique
 _FEW_NAMED = 12  # largest number of columns of a kind that are listed
 
 
@@ -170,6 +171,7 @@ class OfTables(DataModule):
         train = table.iloc[rows_in(sets[self.primary])]
         self.columns = learn_columns(train, *kinds, self.missing, self.most_categories, str(origin))
         self.notes += describe_columns(*kinds, [name for name in names if name not in (*kinds[0], *kinds[1])])
+        self.notes += self._identifiers(table, [name for name in names if name not in names_in(self.group_column)])
         if lacking := self.columns.gaps:
             self.notes.append(f"numbers are missing in {listed(lacking)}")
         return {
@@ -178,6 +180,25 @@ class OfTables(DataModule):
             )
             for name, samples in sets.items()
         }
+
+    def _identifiers(self, table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+        """Note columns with a different text or whole number in every row, which usually identify rows."""
+        unique = [name for name in names if len(table) >= _MANY_ROWS and _identifies(table[name], self.missing)]
+        if not unique:
+            return []
+        one = len(unique) == 1
+        what = "is unique in every row: if it identifies" if one else "are unique in every row: if they identify"
+        drop = ",".join([*self.drop, *unique])
+        return [f"{' and '.join(unique)} {what} rows, leave {'it' if one else 'them'} out with data.drop=[{drop}]"]
+
+
+def _identifies(column: pd.Series, missing: Sequence[str]) -> bool:
+    """Whether a column has a different text or whole number in every row."""
+    cells = cells_of(column)
+    if not cells.is_unique or bool(cells.isin(list(missing)).any()):
+        return False
+    numbers = pd.to_numeric(cells, errors="coerce")
+    return bool(numbers.isna().any()) or bool((numbers % 1 == 0).all())
 
 
 def rows_in(samples: Samples) -> np.ndarray:
