@@ -128,3 +128,10 @@ def test_sizes_of_sets_in_other_data_are_reported(photos: Path) -> None:
         "data.datasets.0.size=16 has no effect, because backbone=conv4 takes inputs of 3x20x20: set "
         "backbone.resize_to=[16,16], or leave data.datasets.0.size out"
     ]
+
+
+def test_images_decoded_to_the_size_of_a_set_in_memory_use_their_size(photos: Path) -> None:
+    sets = f"[digits,{{data: image_folder, root: {photos}, size: 8, channels: 1}}]"
+    parts, said = built("strategy=multi_task", "data=tasks", f"data.datasets={sets}")
+    assert said == []
+    assert parts.data.notes == ["image_folder: images decoded to 8x8, as in digits", "all sets: 8x8 -> 28x28 pixels"]

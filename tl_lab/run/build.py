@@ -56,7 +56,7 @@ def build(plan: Plan) -> Parts:
     data.load(_request(plan, adaptation))
     adapter, backbone, base = _adapted(plan, data)
     check_inputs(plan, backbone, data)
-    check_given_sizes(plan, backbone)
+    check_given_sizes(plan, backbone, data)
     data.use(backbone.spec)
     return Parts(data, _strategy(plan, data, backbone, adapter, adaptation, base))
 

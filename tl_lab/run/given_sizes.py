@@ -7,20 +7,23 @@ from typing import Any
 
 from tl_lab.backbones.base import Backbone
 from tl_lab.config.instantiate import class_of
+from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.image import ImageSpec
 from tl_lab.data.inputs.vector import VectorSpec
+from tl_lab.data.samples import in_memory
 from tl_lab.errors import UserError
 from tl_lab.run.plan import Plan
 
 __all__ = ["check_given_sizes"]
 
 
-def check_given_sizes(plan: Plan, backbone: Backbone) -> None:
+def check_given_sizes(plan: Plan, backbone: Backbone, data: DataModule) -> None:
     """Refuse sizes of the backbone, and report sizes of the data, that the backbone does not use.
 
     Args:
         plan: of the run; a resumed run was checked when it started.
         backbone: built for the data.
+        data: loaded; files that are already decoded had the sizes that are given.
 
     Raises:
         UserError: ``backbone.input_size`` or ``backbone.in_channels`` is given, but the backbone's input differs.
@@ -37,7 +40,7 @@ def check_given_sizes(plan: Plan, backbone: Backbone) -> None:
                 f"backbone.{option}={_plain(given)} has no effect, because {what}: "
                 f"{_remedy(plan, option, given, 'leave it out')}"
             )
-    if not isinstance(backbone.spec, ImageSpec):
+    if not isinstance(backbone.spec, ImageSpec) or all(in_memory(samples.x) for samples in data.sets.values()):
         return
     for path, node in _decoded(plan.data.node, "data"):
         for option, mine in (("size", "input_size"), ("channels", "in_channels")):

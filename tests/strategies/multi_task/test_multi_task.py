@@ -297,6 +297,8 @@ def test_images_on_disk_join_those_in_memory_of_the_same_shape(tmp_path):
     alone.load()
     x, count = data.sets["train"].x, len(alone.sets["train"])
     assert data.shape == (1, 8, 8)
+    assert data.notes == ["image_folder: images decoded to 8x8, as in digits"]
+    assert alone.notes == []
     assert torch.equal(x[:count], alone.sets["train"].x)
     owner = data.several.known(data.sets["train"].y).int().argmax(1)
     assert owner.tolist() == [0] * count + [1] * 14

@@ -232,6 +232,9 @@ class Tasks(TasksInBatches):
             if able and len(height) == 1 and (one := height.pop())[1] == one[2]:
                 advice = f" (set {{data: ..., size: {one[1]}, channels: {one[0]}}} for {' and '.join(able)})"
             raise UserError(f"data.datasets have inputs of different shapes, {found}: list sets of one shape{advice}")
+        if decoded := [name for name in read if name not in stored]:
+            _, down, across = shapes[decoded[0]]
+            self.notes.append(f"{', '.join(decoded)}: images decoded to {down}x{across}, as in {', '.join(stored)}")
         bytewise = all(getattr(inputs[name], "dtype", None) == torch.uint8 for name in stored)
         return {
             name: {part: self._decoded(one, shapes[name], bytewise) for part, one in sets.items()}
