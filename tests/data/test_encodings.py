@@ -154,7 +154,7 @@ def test_a_wrong_column_is_answered_with_the_near_name_and_all_columns(tmp_path:
     message = r"no column 'reviw'; did you mean 'review'\? Its columns are review, stars, country$"
     with pytest.raises(UserError, match=message):
         TextTable(path=str(path), text_column="reviw", label_column="stars").read()
-    with pytest.raises(UserError, match=r"no column 'zzz'; valid: country, review, stars$"):
+    with pytest.raises(UserError, match=r"no column 'zzz'; valid: review, stars, country$"):
         TextTable(path=str(path), text_column="review", label_column="zzz").read()
 
 
