@@ -27,7 +27,7 @@ from tl_lab.assess.footprint import FootprintMeter, kwh_of_run
 from tl_lab.assess.licences import SHARED, data_terms, terms_of
 from tl_lab.assess.monitor import New, _forgets, _read
 from tl_lab.assess.rescoring import KEPT, bootstrapped, intervals_of, rescored
-from tl_lab.assess.results import difference_of_shares, wilson
+from tl_lab.assess.results import Measure, difference_of_shares, wilson
 from tl_lab.assess.run_energy import MeasureEnergy
 from tl_lab.cli.main import main
 from tl_lab.config import choices
@@ -291,6 +291,7 @@ def test_a_score_that_is_equal_in_all_draws_has_no_interval():
         None,
         None,
     )
+    assert card_module._with_interval("f1_macro", 0.5, 60, None, Measure(0.5, 0.5, 0.5)) == "50.0 %"  # a kept one
     assert constant["f1_macro"].low < constant["f1_macro"].value < constant["f1_macro"].high
 
 

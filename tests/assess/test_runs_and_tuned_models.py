@@ -56,8 +56,10 @@ def test_a_ranking_is_checked_by_the_runs_of_its_backbones(runs):
     found = measured(_asked(runs, "lenet", "mlp", "conv4"))
     assert found == {"lenet": (pytest.approx(0.92), 2), "mlp": (0.80, 1)}
     by_runs = {name: mean for name, (mean, _) in found.items()}
-    assert agreement({"lenet": 2.0, "mlp": 1.0, "conv4": 3.0}, by_runs).value == pytest.approx(1)
-    assert agreement({"lenet": 1.0, "mlp": 2.0}, by_runs).value == pytest.approx(-1)
+    assert agreement({"lenet": 2.0, "mlp": 1.0, "conv4": 3.0}, by_runs) is None  # two have runs: one comparison
+    by_runs |= {"conv4": 0.7}
+    assert agreement({"lenet": 3.0, "mlp": 2.0, "conv4": 1.0}, by_runs).value == pytest.approx(1)
+    assert agreement({"lenet": 1.0, "mlp": 2.0, "conv4": 3.0}, by_runs).value == pytest.approx(-1)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_the_error_of_a_single_draw_has_the_interval_of_its_scored_samples():
     assert result.measures["mlp/error/10"] == mean_with_interval([0.5, 0.4, 0.3])
     (table,) = result.tables
     assert table.head[4:7] == ["a (95 %)", "b (95 %)", "c (95 %)"]
-    assert table.rows[0][5] == result.measures["mlp/exponent"].text(2)
+    assert table.rows[0][5] == data_size._exponent(result.measures["mlp/exponent"]) == "1.59 (0.26 to ≥ 2.00)"
     assert result.measures["mlp/exponent"].low < result.measures["mlp/exponent"].high
 
 

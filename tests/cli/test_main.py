@@ -1,12 +1,14 @@
 """The command line as a whole."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tl_lab.assess.detectors import BY_DEFAULT, DETECTORS
 from tl_lab.cli import assess, papers
-from tl_lab.cli.main import main
+from tl_lab.cli.main import _parser, main
 from tl_lab.config.catalogue import given_folders
 
 
@@ -66,3 +68,25 @@ def test_options_stand_between_positional_arguments(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(assess, "_assess", lambda options: seen.append((options.overrides, options.output)))
     main(["assess", "data=digits", "--output", "x", "backbone=mlp"])
     assert seen == [(["data=digits", "backbone=mlp"], Path("x"))]
+
+
+def test_each_option_with_a_default_value_states_it():
+    (commands,) = (one for one in _parser()[0]._actions if isinstance(one, argparse._SubParsersAction))
+    options = [
+        (name, action)
+        for name, parser in commands.choices.items()
+        for action in parser._actions
+        if action.option_strings and action.default not in (None, [], False, True, argparse.SUPPRESS)
+    ]
+    assert len(options) >= 4
+    lacking = [(name, one.dest) for name, one in options if f"default: {one.default}" not in one.help]
+    assert lacking == []
+
+
+def test_the_names_of_detectors_are_whole_words_of_the_help(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["drift", "--help"])
+    words = capsys.readouterr().out.replace(";", " ").replace(",", " ").split()
+    assert set(DETECTORS) <= set(words)
+    assert tuple(DETECTORS)[: len(BY_DEFAULT)] == BY_DEFAULT  # all but the last two

@@ -295,6 +295,8 @@ def _with_interval(metric: str, value: float, count: int | None, half: float | N
         return Measure(value, max(0.0, value - half), min(1.0, value + half)).text(percent=True)
     if metric in ("acc", "accuracy") and count and is_share(metric):
         return wilson(value * count, int(count)).text(percent=True)
+    if drawn is not None and drawn.low == drawn.high:  # kept by an earlier version
+        drawn = None
     if drawn is not None and is_share(metric):
         return Measure(value, drawn.low, drawn.high).text(percent=True)
     text = f"{format_metric(metric, value, None)}{' %' if is_share(metric) else ''}"

@@ -16,7 +16,9 @@ __all__ = ["add"]
 
 _EXIT = {"no drift": 0, "drift": 2, "undecided": 3}
 # keys of tl_lab.assess.detectors.DETECTORS, which imports torch
-_DETECTORS = "softmax_ks,classes_chi2,pca_ks,pca_mmd,features_mmd,untrained_ks,untrained_mmd,softmax_mmd,features_ks"
+_DETECTORS = (
+    "softmax_ks, classes_chi2, pca_ks, pca_mmd, features_mmd, untrained_ks, untrained_mmd, softmax_mmd, features_ks"
+)
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -27,14 +29,18 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("run", type=Path, help="a run's folder")
     parser.add_argument("new", nargs="+", help="data=... with its options, or a folder or file of new samples")
     parser.add_argument("--part", help="with data=...: the set to compare; default: the test set")
-    parser.add_argument("--alpha", type=float, default=0.05, help="significance level of the tests")
+    parser.add_argument("--alpha", type=float, default=0.05, help="significance level of the tests; default: 0.05")
     parser.add_argument(
         "--correction",
         choices=["bonferroni", "fdr"],
         default="bonferroni",
-        help="correction for multiple tests over dimensions",
+        help="correction for multiple tests over dimensions; default: bonferroni",
     )
-    parser.add_argument("--detectors", help=f"some of {_DETECTORS}; default: all but the last two")
+    parser.add_argument(
+        "--detectors",
+        metavar="NAME,...",
+        help=f"detectors, separated by commas: {_DETECTORS}; default: all but the last two",
+    )
     parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")
     parser.add_argument("--output", type=Path, help="the JSON file; default: <run>/drift/<time>.json")
     parser.add_argument("--json", action="store_true", help="print the JSON and nothing else")
@@ -45,7 +51,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _drift(options: argparse.Namespace) -> int:
     require_folder("drift", options.run)
     module = import_heavy("tl_lab.assess.monitor")
-    chosen = {"detectors": options.detectors.split(",")} if options.detectors else {}
+    chosen = {"detectors": [name.strip() for name in options.detectors.split(",")]} if options.detectors else {}
     found = module.monitor(
         options.run,
         options.new,

@@ -37,7 +37,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     run.add_argument(
         "--until", choices=["decided"], help="add seeds, a few at a time, until every verdict is yes or no"
     )
-    run.add_argument("--most", type=int, default=30, help="largest number of seeds of --until (30)")
+    run.add_argument("--most", type=int, default=30, help="largest number of seeds of --until; default: 30")
     run.add_argument(
         "overrides", nargs="*", help="changes to the experiment; its runs are then compared but not stored"
     )

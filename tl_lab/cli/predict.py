@@ -52,10 +52,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         type=float,
         default=0.0,
         metavar="P",
-        help="with --support: give no label below this confidence",
+        help="with --support: give no label below this confidence; default: 0.0",
     )
     parser.add_argument(
-        "--device", choices=["cpu", "gpu", "auto"], default="cpu", help="where to predict; auto: a GPU if there is one"
+        "--device",
+        choices=["cpu", "gpu", "auto"],
+        default="cpu",
+        help="where to predict; auto: a GPU if there is one; default: cpu",
     )
     add_allow(parser)
     parser.set_defaults(command=_predict)

@@ -20,7 +20,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="folder to write to; default: the given one; for several, a new outputs/reports/<time>",
     )
     parser.add_argument(
-        "--baseline", default="domain_adaptation=none", help="the override with which the others are compared"
+        "--baseline",
+        default="domain_adaptation=none",
+        help="the override with which the others are compared; default: domain_adaptation=none",
     )
     parser.add_argument("--no-figures", action="store_true", help="write only tables")
     parser.set_defaults(command=_report)

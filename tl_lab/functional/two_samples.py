@@ -169,7 +169,7 @@ def detectable_shift(n: int, m: int, alpha: float, power: float = 0.8) -> float:
 
     Examples:
         >>> round(detectable_shift(100, 100, alpha=0.05), 2), detectable_shift(10, 3, alpha=0.05)
-        (0.66, inf)
+        (0.64, inf)
     """
     from scipy.special import ndtri
 
@@ -190,7 +190,7 @@ def enough_samples(n: int, shift: float, alpha: float, power: float = 0.8) -> in
 
     Examples:
         >>> enough_samples(60, shift=1.0, alpha=0.05), enough_samples(20, shift=0.5, alpha=0.05)
-        (28, None)
+        (34, None)
     """
     from scipy.special import ndtr
 

@@ -391,6 +391,49 @@ def test_what_validators_would_have_chosen_is_a_table_over_runs(tmp_path):
     assert "for comparison only" in table
 
 
+def test_validators_that_reach_the_same_score_are_not_compared(tmp_path):
+    """As after a single epoch, which all of them choose."""
+    for seed in range(2):
+        overrides = ["domain_adaptation=dann", f"seed={seed}"]
+        _run(tmp_path / str(seed), overrides, {"test/target/acc": 0.3}, seed=seed, selection=_chosen(0.3, 0.3))
+    assert "chooses the epoch" not in write_report(tmp_path, figure=False).read_text()
+    _run(tmp_path / "2", ["domain_adaptation=dann", "seed=2"], {"test/target/acc": 0.3}, selection=_chosen(0.3, 0.4))
+    assert "chooses the epoch" in write_report(tmp_path, figure=False).read_text()
+
+
+@pytest.mark.parametrize(
+    ("scores", "tex", "markdown"),
+    [
+        ([[0.5], [0.6]], "interval over n seeds.", "No setting is marked as the best"),
+        ([[0.5, 0.5, 0.5]], "interval over n seeds.", None),
+        (
+            [[0.50, 0.55, 0.60], [0.52, 0.54, 0.63]],
+            "Bold: best on the same data; dagger: not significantly worse (paired t-test over common seeds, Holm).",
+            "≈: not significantly worse than the best by",
+        ),
+        (
+            [[0.50, 0.51, 0.52], [0.70, 0.712, 0.72]],
+            "Bold: best on the same data; all others are significantly worse (paired t-test over common seeds, Holm).",
+            "All others are significantly worse than the best by",
+        ),
+    ],
+)
+def test_only_marks_that_occur_are_explained(scores, tex, markdown, tmp_path):
+    for k, values in enumerate(scores):
+        for seed, value in enumerate(values):
+            words = [f"optimizer.lr={k + 1}", f"seed={seed}"]
+            _run(tmp_path / f"{k}_{seed}", words, {"test/acc": value}, seed=seed)
+    text = write_report(tmp_path, figure=False).read_text(encoding="utf-8")
+    latex = (tmp_path / "summary.tex").read_text(encoding="utf-8")
+    (caption,) = [line for line in latex.splitlines() if line.startswith(r"\caption")]
+    assert caption.endswith(f"{tex}}}")
+    assert ("Bold" in caption) == (r"\textbf" in latex)
+    assert ("dagger:" in caption) == (r"$^\dagger$" in latex)
+    if markdown:
+        assert markdown in text
+    assert ("≈:" in text) == ("dagger:" in caption)
+
+
 def test_without_validators_there_is_no_such_table(sweep):
     assert "chooses the epoch" not in write_report(sweep, figure=False).read_text()
 

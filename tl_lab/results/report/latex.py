@@ -65,12 +65,21 @@ def latex(found: Findings) -> str:
         ]
         rows.append([escape(row["setting"]), str(row["n"]), *cells])
     few = few_seeds_note([n for name in found.metrics for n in found.table[f"{name} n"]], before=", ")
-    caption = (
-        f"Mean and {CONFIDENCE:.0%} Student t interval over n seeds{few}. Bold: best on the same data; dagger: not "
-        "significantly worse (paired t-test over common seeds, Holm)."
-    )
+    caption = f"Mean and {CONFIDENCE:.0%} Student t interval over n seeds{few}.{_explained(found)}"
     parts.append(_table(["setting", "n", *map(heading, found.metrics)], rows, caption))
     return "\n\n".join(parts) + "\n"
+
+
+def _explained(found: Findings) -> str:
+    """Explain the marks that occur in the table of settings."""
+    words = {standing.word for name in found.metrics for standing in found.standings[name].values()}
+    text = " Bold: best on the same data" if "best" in words else ""
+    test = "(paired t-test over common seeds, Holm)"
+    if "level" in words:
+        text += f"; dagger: not significantly worse {test}"
+    elif "worse" in words and "unknown" not in words:
+        text += f"; all others are significantly worse {test}"
+    return f"{text}." if text else ""
 
 
 def _beyond_latin(found: Findings) -> str:

@@ -184,11 +184,14 @@ def _explain_marks(found: Findings) -> str:
         return f"No setting is marked as the best, which requires {FEWEST_SEEDS} seeds."
     text = f"**Bold**: the best mean of at least {FEWEST_SEEDS} seeds"
     text += (f" among settings of the same {keys}" if keys else "") + "."
-    if words & {"level", "worse"}:
-        text += (
-            " ≈: not significantly worse than the best by the paired t-test over common seeds at 5 %, "
-            "Holm-corrected for the number of settings compared with it."
-        )
+    test = (
+        "worse than the best by the paired t-test over common seeds at 5 %, Holm-corrected for the number of settings "
+        "compared with it."
+    )
+    if "level" in words:
+        text += f" ≈: not significantly {test}"
+    elif "worse" in words:
+        text += f" {'The others tested' if 'unknown' in words else 'All others'} are significantly {test}"
     if "unknown" in words:
         text += f" Settings with fewer than {FEWEST_SEEDS} seeds in common with the best are undecided and not marked."
     return text
@@ -318,7 +321,11 @@ def _selection(found: Findings) -> list[Section]:
     by_ending: dict[str, list[str]] = {}
     for name in names:
         by_ending.setdefault(name.rpartition("/")[2], []).append(name)
-    return [_selection_by(found, ending, of_metric) for ending, of_metric in by_ending.items()]
+    return [
+        _selection_by(found, ending, of_metric)
+        for ending, of_metric in by_ending.items()
+        if (runs[of_metric].nunique(axis=1) > 1).any()  # equal scores, such as those of a single epoch, compare nothing
+    ]
 
 
 def _selection_by(found: Findings, ending: str, names: Sequence[str]) -> Section:
