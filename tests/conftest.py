@@ -36,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # as a run has by default; on tensors this small, threads that wait for each other cost more than they bring, and
     # on a machine that is busy otherwise a hundred times more
     torch.set_num_threads(1)
+    os.environ.pop("COLUMNS", None)  # the width of plain text
     composing.remember()
     # a run flushes each of its files to the disk, against power cuts; no test cuts the power, and a killed process
     # loses nothing that it has written

@@ -57,3 +57,21 @@ def test_no_option_has_a_slash() -> None:
     keys = [knob.key for group, files in choices().items() for file in files.values() for knob in knobs(group, file)]
     assert len(keys) > 1000
     assert [key for key in keys if "/" in key] == []
+
+
+def test_every_option_is_described() -> None:
+    bare = {
+        f"{group}={name}: {knob.key}"
+        for group, files in choices().items()
+        if group not in ("experiment", "assess")  # these set options that other files describe, as variants do
+        for name, file in files.items()
+        for knob in knobs(group, file)
+        if "/" not in name and knob.value and not knob.comment
+    }
+    assert bare == set()
+
+
+def test_an_option_without_a_comment_has_that_of_the_shared_file() -> None:
+    (found,) = (knob for knob in knobs("data", choices("data")["data"]["adult"]) if knob.key == "data.label_column")
+    assert found.value == "income"
+    assert found.comment.startswith("column with the class or the number")

@@ -39,6 +39,22 @@ def test_missing_says_where_and_how(tmp_path):
     assert str(error).endswith("to get it, set data.download=true")
 
 
+@pytest.mark.parametrize(
+    ("name", "publisher"),
+    [
+        ("SST-2", "it is published by Socher et al. 2013; "),
+        ("CIFAR-10 (a folder)", "it is published by Krizhevsky 2009; "),
+        ("Fashion-MNIST", "it is published by Zalando Research; "),
+        ("MNIST", "it is published by LeCun, Cortes, Burges; "),
+        ("Someone's set", ""),
+    ],
+)
+def test_missing_says_who_published_the_data(name, publisher, tmp_path):
+    assert f"{ROOT_VARIABLE}); {publisher}to get it, fetch it" in str(missing(name, tmp_path, "fetch it"))
+    with pytest.raises(UserError, match=f"not a folder; {publisher}fetch it$"):
+        find_root(tmp_path / "absent", name, "fetch it")
+
+
 def test_arrays_are_made_once_per_key(tmp_path):
     calls = []
 

@@ -245,10 +245,19 @@ def test_a_run_starts_from_the_backbone_of_another(finished, tmp_path, capsys):
     assert "differs from that of this run" in message
 
 
+def test_the_pair_of_the_same_data_is_suggested_first(capsys, tmp_path):
+    message = refused(capsys, tmp_path / "run", "data=text_table", "data.path=x.csv", "domain_adaptation=dann")
+    assert message.endswith(
+        "which data=text_table does not have: use data=text_table_pair, or domain_adaptation=none, or other data with "
+        "text inputs and a target: data=stsb_genres, data=text_folder_pair"
+    )
+
+
 def test_dann_without_a_target_is_refused_before_data_is_read(capsys, tmp_path):
     message = refused(capsys, tmp_path / "run", "data=digits", "domain_adaptation=dann")
     assert "domain_adaptation=dann needs a target domain" in message
     assert "data=printed_to_handwritten" in message
+    assert "data=table_pair" not in message  # data with other inputs
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["status"] == "failed"
     assert "target domain" in results["error"]

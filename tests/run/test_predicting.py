@@ -18,6 +18,7 @@ from tl_lab.model.network import Network
 from tl_lab.problems import SingleLabel
 from tl_lab.run import inference
 from tl_lab.run.inference import TrainedModel, predict_to_csv
+from tl_lab.run.scoring import score
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +179,8 @@ def test_the_device_of_predictions_is_named(trained: Path, folder: Path, tmp_pat
             UserError, match=r"^--device gpu .* is not available: PyTorch finds no GPU here; --device cpu uses the CPU$"
         ):
             predict_to_csv(trained, folder, device="gpu")
+        with pytest.raises(UserError, match=r"^--device gpu "):
+            score(trained, folder, device="gpu")
     with pytest.raises(UserError, match="the device must be one of cpu, gpu, auto, not 'tpu'"):
         predict_to_csv(trained, folder, device="tpu")
 

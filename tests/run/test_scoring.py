@@ -22,7 +22,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 def trained(monkeypatch: pytest.MonkeyPatch, problem: Problem) -> TrainedModel:
     model = TrainedModel(Network(TinyNet(), problem.num_outputs, seed=1), problem, (1, 6, 6))
-    monkeypatch.setattr(scoring, "load_classifier", lambda *_: model)
+    monkeypatch.setattr(scoring, "load_classifier", lambda *_, device: model)
     return model
 
 

@@ -245,8 +245,8 @@ def _show_choice(group: str, choice: str, files: Mapping[str, Path], others: Seq
         raise UserError(f"there is no choice {choice!r} of {group}; {nearest(choice, [*files, *others])}")
     found = [knob for knob in knobs(group, files[choice]) if knob.value or knob.comment]
     table = Table.grid(padding=(0, 2))
-    for style in ("cyan", "bold"):
-        table.add_column(style=style, overflow="fold")
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(style="bold", overflow="fold")
     table.add_column(overflow="fold", ratio=1)
     for knob in found:
         table.add_row(knob.key, Text(knob.value), Text(knob.comment))

@@ -21,6 +21,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--skip-unreadable", action="store_true", help="skip unreadable files instead of stopping")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="checkpoint to use; default: the tested one")
     parser.add_argument("--task", type=int, help="for a stream with one head per task: the task's number, from 1")
+    parser.add_argument(
+        "--device", choices=["cpu", "gpu", "auto"], default="cpu", help="where to predict; auto: a GPU if there is one"
+    )
     add_allow(parser)
     parser.set_defaults(command=_test)
 
@@ -36,6 +39,7 @@ def _test(options: argparse.Namespace) -> None:
         task=options.task,
         skip_unreadable=options.skip_unreadable,
         allow=options.allow,
+        device=options.device,
     )
     from tl_lab.results.screen import console
 

@@ -34,7 +34,7 @@ class Knob(NamedTuple):
 
 
 def knobs(group: str, file: Path) -> list[Knob]:
-    """List the options of a choice: its own, then those of shared files.
+    """List the options of a choice: its own, then those of shared files, whose comments its own options inherit.
 
     Args:
         group: group of the choice, which is the first part of the keys, with dots: ``hydra.launcher``.
@@ -48,9 +48,16 @@ def knobs(group: str, file: Path) -> list[Knob]:
     for name in shared:
         other = file.with_name(f"{name}.yaml")
         if other.is_file():
+            inherited = {knob.key: knob for knob in knobs(group, other)}
+            found = [knob if knob.comment else _commented(knob, inherited.pop(knob.key, knob)) for knob in found]
             known = {knob.key for knob in found}
-            found += [knob for knob in knobs(group, other) if knob.key not in known]
+            found += [knob for key, knob in inherited.items() if key not in known]
     return found
+
+
+def _commented(knob: Knob, inherited: Knob) -> Knob:
+    """Take the comment of the same option in a shared file."""
+    return knob._replace(comment=inherited.comment)
 
 
 def group_comments() -> dict[str, str]:

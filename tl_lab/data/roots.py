@@ -1,12 +1,14 @@
 """Find the folders of data sets, and report missing ones."""
 
 import os
+import re
 from pathlib import Path
 
 from tl_lab.errors import UserError
 
 __all__ = ["ROOT_VARIABLE", "absolute_places", "find_root", "missing", "places_of"]
 
+_STATED = re.compile(r"^# Terms: (?P<title>[^:(]+) \((?P<publisher>[^()]+)\): ", re.MULTILINE)
 ROOT_VARIABLE = "TL_LAB_DATA"
 """Environment variable with the path of the folder that holds the data sets."""
 
@@ -30,14 +32,16 @@ def find_root(root: str | Path | None, name: str, how_to_get: str, create: bool 
     if given is None:
         raise UserError(
             f"{name} was not found: neither data.root nor the environment variable {ROOT_VARIABLE} names the "
-            f"folder with the data sets; set one of them, and {how_to_get}"
+            f"folder with the data sets; {_publisher(name)}set one of them, and {how_to_get}"
         )
     folder = Path(given).expanduser().absolute()
     if create:
         folder.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
         origin = "data.root" if root is not None else f"the environment variable {ROOT_VARIABLE}"
-        raise UserError(f"{name} was not found: {origin} names {folder}, which is not a folder; {how_to_get}")
+        raise UserError(
+            f"{name} was not found: {origin} names {folder}, which is not a folder; {_publisher(name)}{how_to_get}"
+        )
     return folder
 
 
@@ -54,8 +58,19 @@ def missing(name: str, root: Path | str, how_to_get: str) -> UserError:
     """
     return UserError(
         f"{name} was not found: looked for {root} (the folder of data sets is data.root, or the environment "
-        f"variable {ROOT_VARIABLE}); to get it, {how_to_get}"
+        f"variable {ROOT_VARIABLE}); {_publisher(name)}to get it, {how_to_get}"
     )
+
+
+def _publisher(name: str) -> str:
+    """Say who published a data set, as the terms in the header of its choice do; empty if they do not."""
+    from tl_lab.config.catalogue import choices
+
+    for file in choices("data")["data"].values():
+        stated = _STATED.search(file.read_text(encoding="utf-8"))
+        if stated and stated["title"].startswith(name.partition(" (")[0]):
+            return f"it is published by {stated['publisher']}; "
+    return ""
 
 
 def places_of(path: str | Path) -> list[Path]:

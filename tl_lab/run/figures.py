@@ -46,7 +46,8 @@ def draw_figures(
         strategy.to(data.device)
     features = ", the features of both domains (t-SNE)" if data.paired else ""
     what = f"learning curves, predictions on {listed(data.test_names)}{features}"
-    say(Text(f"Drawing figures ({what}) in {folder / 'figures'}", style="dim"))
+    say(Text(f"Drawing figures ({what}) in", style="dim"))
+    say(Text(f"  {folder / 'figures'}", style="dim"), unbroken=True)
     metrics = pd.read_csv(folder / "metrics.csv")
     if data.changes_by_epoch:
         metrics = metrics[[name for name in metrics if not is_detail(name)]]

@@ -62,10 +62,9 @@ def check_pairing(plan: Plan) -> None:
     if not adaptation.needs_target:
         return
     if not data.target_for(plan.data.node):
-        paired = fitting_nodes("data", lambda other: class_of(other).target_for(other))
         raise UserError(
             f"domain_adaptation={chosen} needs a target domain, which data={plan.data.choice} does not have: "
-            f"use domain_adaptation=none, or one of {paired}"
+            f"{_with_target(plan)}"
         )
     if getattr(strategy, "jointly", False):
         raise UserError(
@@ -310,6 +309,25 @@ def check_modality(plan: Plan) -> None:
             f"data={plan.data.choice} has {modality} inputs; valid: "
             f"{fitting('backbone', lambda other: modality in other.modalities) or 'no backbone'}"
         )
+
+
+def _with_target(plan: Plan) -> str:
+    """Suggest data with a target: the pair of the chosen data if there is one, then others with such inputs."""
+    data = plan.data
+    modality = data.kind.modality_for(data.node)
+
+    def fits(other: DictConfig) -> bool:
+        kind = class_of(other)
+        return kind.target_for(other) and kind.modality_for(other) == modality
+
+    own = f"data={data.choice}_pair"
+    others = [name for name in fitting_nodes("data", fits).split(", ") if name]
+    advice = ["domain_adaptation=none"]
+    if own in others:
+        advice = [own, *advice]
+    if rest := [name for name in others if name != own]:
+        advice.append(f"other data with {modality.replace('_', ' ')} inputs and a target: {', '.join(rest)}")
+    return f"use {', or '.join(advice)}"
 
 
 def fitting(group: str, fits: Callable[[Any], bool]) -> str:

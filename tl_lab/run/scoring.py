@@ -35,6 +35,7 @@ def score(
     task: int | None = None,
     skip_unreadable: bool = False,
     allow: Sequence[str] = (),
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Score a finished run on labelled samples that it has not seen.
 
@@ -51,6 +52,7 @@ def score(
         task: see :func:`tl_lab.run.inference.load`.
         skip_unreadable: skip unreadable images instead of stopping.
         allow: see :func:`tl_lab.run.inference.load`.
+        device: see :func:`tl_lab.run.inference.load`.
 
     Returns:
         The written content: ``metrics`` (``test/<name>/acc``), ``count``, ``absent`` classes, and the data's source.
@@ -61,7 +63,7 @@ def score(
     place = Path(inputs)
     if not place.exists():
         raise UserError(f"there is no folder or file {place} to test on")
-    model = load_classifier(run, checkpoint, task, allow)
+    model = load_classifier(run, checkpoint, task, allow, device=device)
     batches, labels = _labelled(place, model, skip_unreadable)
     metrics, counted = _measure(model, batches, labels, place)
     name = printable(place.resolve().stem)

@@ -1,8 +1,12 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 
-from tl_lab.results.screen.console import banner, final_table, health, next_steps
+import pytest
+from rich.text import Text
+
+from tl_lab.results.screen.console import banner, final_table, health, next_steps, say
 
 METRICS = {
     "val/source/acc": 0.99,
@@ -53,6 +57,31 @@ def test_the_banner_names_every_fact_in_plain_text():
     assert "[28, 28]" in text, "brackets are no markup"
     assert any(line.split() == ["seed", "0"] for line in text.splitlines())
     assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, _Terminal])
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_paths_are_never_broken(columns, stream, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    long, spaced = Path("/some/where", *["a-long/name"] * 12), Path("/my files", *["of last week"] * 12)
+    out = stream()
+    banner({"weights": f"trained by {long}", "folder": spaced, "seed": 0}, stream=out)
+    say(Text(f"Written to {long} and nowhere else"), stream=out)
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    assert lines[1:] == [
+        "weights  trained by", str(long), f"folder   {spaced}", "seed     0",
+        "Written to", str(long), "and nowhere else",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("columns", "width"), [("60", 60), ("140", 140), ("", 100), ("0", 100), ("wide", 100)])
+def test_the_width_of_a_log_is_that_of_columns(columns, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = _output_of(say, Text("word " * 200)).splitlines()
+    assert max(map(len, lines)) in range(width - 5, width + 1)
+    assert " ".join(lines).split() == ["word"] * 200
 
 
 def test_the_table_has_one_row_per_domain_and_the_reference():

@@ -1,19 +1,23 @@
 """Print the output of a run: a banner at the start, and tables at the end.
 
-On a terminal, the output is in colour; in a log file, it is plain text of at most 100 columns.
+On a terminal, the output is in colour; in a log file, it is plain text of at most 100 columns, or of ``COLUMNS`` if
+that variable is set. Words, such as paths, are never broken: a longer one is on a line of its own.
 This module does not import torch.
 """
 
 import io
 import math
+import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich import box
-from rich.console import Console, RenderableType
-from rich.padding import Padding
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -48,7 +52,7 @@ def banner(facts: Mapping[str, Any], title: str = "tl_lab", stream: TextIO | Non
         title: text above the facts.
         stream: destination; None for standard output.
     """
-    say(Text(title, style="bold"), Padding(_grid(facts), (0, 0, 0, 2)), stream=stream)
+    say(Text(title, style="bold"), _Facts(facts), stream=stream)
 
 
 def final_table(
@@ -101,7 +105,7 @@ def final_table(
     notes, facts = _to_be_known(seed, tested_checkpoint, protocol, within)
     shown += [Text(), *(Text(text, style="dim") for text in notes)]
     if facts:
-        shown.append(Padding(_grid(facts, "dim"), (0, 0, 0, 2)))
+        shown.append(_Facts(facts, "dim"))
     say(*shown, stream=stream)
 
 
@@ -206,6 +210,8 @@ def next_steps(
 def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = False) -> None:
     """Print rich's renderables, in colour on a terminal, and otherwise as plain text of at most 100 columns.
 
+    The variable ``COLUMNS`` sets the width of plain text. A word that is longer than a line is not broken.
+
     Args:
         parts: renderables, printed one below the other.
         stream: destination; None for standard output.
@@ -221,7 +227,7 @@ def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = F
         file=text,
         force_terminal=terminal,
         no_color=None if terminal else True,
-        width=None if terminal else _WIDTH,
+        width=None if terminal else _width_of_logs(),
         highlight=False,
         markup=False,
         emoji=False,
@@ -233,7 +239,9 @@ def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = F
     for part in parts:
         if isinstance(part, Table) and not utf8:
             part.box = box.ASCII2
-        console.print(part, soft_wrap=unbroken)
+        if isinstance(part, Text) and not unbroken:
+            part = Text("\n").join(_wrapped(part, console.width))
+        console.print(part, soft_wrap=unbroken or isinstance(part, Text), crop=False)
     out = "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
     if not utf8:
         out = out.replace("±", "+-").replace("²", "2").encode(encoding, "replace").decode(encoding)
@@ -241,15 +249,49 @@ def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = F
     stream.flush()
 
 
-def _grid(facts: Mapping[str, Any], style: str = "") -> Table:
-    """Arrange the facts that are not empty in lines."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True, style="cyan")
-    table.add_column(overflow="fold", style=style)
-    for name, value in facts.items():
-        if text := _fact(value):
-            table.add_row(Text(str(name).replace("_", " ")), Text(text))
-    return table
+def _wrapped(text: Text, width: int) -> Iterator[Text]:
+    """Yield the lines of a text, broken between words only: rich would also break a word that is longer than a line."""
+    for line in text.split("\n", allow_blank=True):
+        breaks, start, place = [], 0, 0
+        for word in re.findall(r"\s*\S+\s*", line.plain):
+            if place > start and cell_len(line.plain[start:place] + word.rstrip()) > width:
+                breaks.append(place)
+                start = place
+            place += len(word)
+        for piece in line.divide(breaks):
+            piece.rstrip()
+            yield piece
+
+
+def _width_of_logs() -> int:
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else _WIDTH
+
+
+class _Facts:
+    """Facts that are not empty, each in a line with its name; long values continue below their beginning.
+
+    Values are broken between words only, and paths never.
+    """
+
+    def __init__(self, facts: Mapping[str, Any], style: str = "") -> None:
+        self.rows = {
+            str(name).replace("_", " "): (_fact(value), isinstance(value, Path)) for name, value in facts.items()
+        }
+        self.rows = {name: row for name, row in self.rows.items() if row[0]}
+        self.style = style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """Lay out the lines for the console's width."""
+        names = max(map(len, self.rows), default=0)
+        room = max(20, options.max_width - names - 4)
+        for name, (value, whole) in self.rows.items():
+            lines = [value] if whole else textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False)
+            for number, line in enumerate(lines):
+                label = "" if number else name
+                yield Text.assemble(
+                    (f"  {label:{names}}  ", "cyan"), (line, self.style), no_wrap=True, overflow="ignore"
+                )
 
 
 def _fact(value: Any) -> str:
