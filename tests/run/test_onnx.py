@@ -125,3 +125,24 @@ def test_a_file_is_not_replaced_by_an_export(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"notes is a file, but an export is a folder: name another one$"):
         export(tmp_path, "onnx", tmp_path / "notes")
     assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_an_export_replaces_an_earlier_one_and_no_other_folder(tmp_path: Path) -> None:
+    own = tmp_path / "mine"
+    own.mkdir()
+    (own / "notes").write_text("mine")
+    with pytest.raises(
+        UserError, match=r"mine is a folder with other files, .*: name a new folder, such as .*mine/export$"
+    ):
+        export(tmp_path / "run", None, own)
+    assert (own / "notes").read_text() == "mine"
+    for above in (".", "..", own / ".."):
+        with pytest.raises(UserError, match="is the current folder or one above it: name a new folder$"):
+            export(tmp_path / "run", None, above)
+    given = ["data=digits", "domain_adaptation=none", "backbone=mlp", "backbone.hidden=[8]", "trainer.max_epochs=1"]
+    run_in(tmp_path / "run", *given, "trainer.limit_train_batches=2", *QUIET)
+    for place in (tmp_path / "empty", tmp_path / "new"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        for _ in range(2):
+            assert export(tmp_path / "run", None, place) == place
+            assert (place / "model.safetensors").is_file()

@@ -24,6 +24,7 @@ __all__ = ["FORMATS", "export"]
 _FILES = {".onnx": "onnx", ".safetensors": "safetensors", ".pt": "", ".pth": "", ".bin": "", ".ckpt": ""}
 """Endings of files of networks, with the format that writes such a file."""
 _CONTENT = {"onnx": "model.onnx", "safetensors": "model.safetensors"}
+_ABOUT = "about.json"  # in every export
 _REFERENCE = "drift_reference.npz"  # of tl_lab.assess.monitor
 
 
@@ -40,7 +41,8 @@ def export(
     Args:
         run: the run's folder.
         kind: a key of :data:`FORMATS`; None for ``safetensors``.
-        output: folder to write to; None for ``<run>/export/<kind>``. It is written completely or not at all.
+        output: folder to write to; None for ``<run>/export/<kind>``. It is written completely or not at all, and replaces
+            an earlier export, but no other folder.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         allow: names of backbones, in addition to the project's own, that the run's configuration may use.
         predicts: whether the test samples may be predicted again for the intervals of the card, see
@@ -50,7 +52,8 @@ def export(
         The folder.
 
     Raises:
-        UserError: the folder contains no run, its network cannot be written in that format, or the output is a file.
+        UserError: the folder contains no run, its network cannot be written in that format, or the output is a file or a
+            folder with other contents.
     """
     _check_output(output, kind)
     kind = kind or "safetensors"
@@ -65,7 +68,7 @@ def export(
     try:
         FORMATS[kind](model, content, beside)
         _write_card(Path(run), beside, predicts, allow)
-        (beside / "about.json").write_text(json.dumps(_about(Path(run), kind, content), indent=1) + "\n", "utf-8")
+        (beside / _ABOUT).write_text(json.dumps(_about(Path(run), kind, content), indent=1) + "\n", "utf-8")
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -91,6 +94,13 @@ def _check_output(output: str | Path | None, kind: str | None) -> None:
         raise UserError(f"--output {path} names a file, but an export is a folder{content}: {remedy}")
     if path.is_file():
         raise UserError(f"--output {path} is a file, but an export is a folder: name another one")
+    if path.name in ("", ".."):
+        raise UserError(f"--output {path} is the current folder or one above it: name a new folder")
+    if path.is_dir() and not (path / _ABOUT).is_file() and any(path.iterdir()):
+        raise UserError(
+            f"--output {path} is a folder with other files, which an export would replace: name a new folder, such as "
+            f"{path / 'export'}"
+        )
 
 
 def _write_card(run: Path, folder: Path, predicts: bool, allow: Sequence[str]) -> None:
