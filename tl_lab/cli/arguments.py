@@ -272,7 +272,7 @@ def _check_swept_by_files(
     experiment = first.hydra.runtime.choices.get("experiment")
     where = f"experiment={experiment}, hydra.sweeper.params" if experiment else "hydra.sweeper.params"
     try:
-        swept = _parse([f"{key}={value}" for key, value in params.items()])
+        swept = _parse([f"{key!s}={value}" for key, value in params.items()])
         swept = [one for one in swept if one.key_or_group not in known]
         values = {one.key_or_group: _values(one, groups) for one in swept}
         texts = [text for key in values if key in groups for text in values[key]]
