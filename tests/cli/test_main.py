@@ -66,3 +66,9 @@ def test_options_stand_between_positional_arguments(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(assess, "_assess", lambda options: seen.append((options.overrides, options.output)))
     main(["assess", "data=digits", "--output", "x", "backbone=mlp"])
     assert seen == [(["data=digits", "backbone=mlp"], Path("x"))]
+
+
+def test_the_help_of_papers_says_what_papers_alone_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["papers", "--help"])
+    assert "Without run or store, list all experiments" in capsys.readouterr().out
