@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,8 @@ def _write_experiment(folder: Path, text: str) -> Path:
     return folder / "my_lab" / "conf"
 
 
-def test_the_experiment_is_swept_and_compared(tmp_path: Path) -> None:
+def test_the_experiment_is_swept_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the folder becomes importable
     conf = _write_experiment(tmp_path, _example("reproduce_a_paper.md", "yaml"))
     with catalogue.using([conf]):
         cfg = compose(["experiment=my_paper/table_1"])
