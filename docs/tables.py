@@ -28,7 +28,7 @@ from tl_lab.results.report.markdown import crossed_sections
 from tl_lab.results.tables.claims import Claim, Judged
 from tl_lab.results.tables.papers import Paper, papers
 from tl_lab.results.tables.reproduction import Crossed, named_methods, verdicts, verdicts_by_task
-from tl_lab.results.tables.statistics import FEWEST_SEEDS, both_of, half_width, paired_t
+from tl_lab.results.tables.statistics import FEWEST_SEEDS, NO_DIFFERENCE, both_of, half_width, paired_t
 from tl_lab.training.seen_replayed import MOST_APART, STORED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -441,7 +441,7 @@ def boxes_table() -> str:
         own = [scores[arm][seed] for seed in seeds]
         gains = [scores[arm][seed] - scores[False, False][seed] for seed in seeds]
         mean, half = statistics.fmean(gains), half_width(gains)
-        verdict = "undecided" if not abs(mean) > half else "helps" if mean > 0 else "hurts"
+        verdict = NO_DIFFERENCE if not abs(mean) > half else "helps" if mean > 0 else "hurts"
         gain = f"{_with_interval(gains, '+')} | {verdict}" if any(arm) else " | "
         lines.append(
             f"| {titles[arm]} | {' | '.join(f'{value:.1f}' for value in own)} | {_with_interval(own)} | {gain} |"
@@ -1158,7 +1158,6 @@ def ways_table() -> str:
 def which_transfer_table() -> str:
     """Tabulate how each kind of transfer compares with training from scratch, by number of labels, and its cost."""
     stored = json.loads((RESULTS / "which_transfer.json").read_text())
-    verdicts = {"no difference shown": "undecided"}
     lines, times = list[str](), list[str]()
     for name, one in stored.items():
         runs = pd.DataFrame(one["budgets"])
@@ -1170,7 +1169,7 @@ def which_transfer_table() -> str:
         for way, group in runs.groupby("way", sort=False):
             cells = [
                 format_metric(one["metric"], row["mean"], row["half"])
-                + (f", {verdicts.get(found[row['setting']], found[row['setting']])}" if row["setting"] in found else "")
+                + (f", {found[row['setting']]}" if row["setting"] in found else "")
                 for _, row in group.sort_values("labels").iterrows()
             ]
             first = name if way == runs["way"].iloc[0] else ""
@@ -1199,7 +1198,7 @@ def _gain(metric: str, scores: pd.DataFrame, way: str) -> str:
     if not found.n:
         return "not run"
     low, high = found.mean - found.half, found.mean + found.half
-    word = "better" if low > 0 else "worse" if high < 0 else "undecided"
+    word = "helps" if low > 0 else "hurts" if high < 0 else NO_DIFFERENCE
     return f"{format_difference(metric, found.mean, found.half, found.both)}, {word}"
 
 
@@ -1219,7 +1218,7 @@ def tasks_table() -> str:
         alone, joint = by_sets[task,][name], by_sets[together][name]
         found = paired_t((joint - alone).dropna().to_numpy())
         low, high = found.mean - found.half, found.mean + found.half
-        verdict = "helps" if low > 0 else "hurts" if high < 0 else "undecided"
+        verdict = "helps" if low > 0 else "hurts" if high < 0 else NO_DIFFERENCE
         sides = [format_metric(name, side.mean(), half_width(side.to_numpy())) for side in (alone, joint)]
         difference = f"{format_difference(name, found.mean, found.half)}, {found.n} seeds"
         lines.append(f"| {task} | {name.rpartition('/')[2]} | {' | '.join(sides)} | {difference} | {verdict} |")

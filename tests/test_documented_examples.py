@@ -3,9 +3,13 @@
 import csv
 import json
 import re
+import shlex
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from program_starts import TL_LAB, Start
 
 from tl_lab.config import catalogue, check, compose
@@ -57,7 +61,8 @@ def _write_experiment(folder: Path, text: str) -> Path:
     return folder / "my_lab" / "conf"
 
 
-def test_the_experiment_is_swept_and_compared(tmp_path: Path) -> None:
+def test_the_experiment_is_swept_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the folder becomes importable
     conf = _write_experiment(tmp_path, _example("reproduce_a_paper.md", "yaml"))
     with catalogue.using([conf]):
         cfg = compose(["experiment=my_paper/table_1"])
@@ -94,3 +99,23 @@ def test_a_wrong_choice_in_an_experiments_sweep_is_one_sentence(
     printed = start.printed.strip()
     assert printed.startswith(f"tl_lab: experiment=my_paper/table_1, hydra.sweeper.params: {message}")
     assert "\n" not in printed, "nothing is said about storing runs that never began"
+
+
+# ---------------------------------------------------------------------- docs/continual_learning.md
+
+
+def test_a_stream_of_own_folders_is_trained(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "continual_learning.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = (line for line in text.splitlines() if line.startswith("    python") and "image_folder" in line)
+    words = [word for word in shlex.split(line)[2:] if not word.startswith("backbone=")]
+    draw = np.random.default_rng(0)
+    for place in ("pets/cat", "pets/dog", "cars/bus", "cars/van"):
+        (tmp_path / "photos" / place).mkdir(parents=True)
+        for number in range(10):
+            pixels = draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / place / f"{number}.png")
+    small = ["backbone=lenet", "data.batch_size=8", "figures=false", "logger=none", "trainer.max_epochs=1"]
+    start = _run(tmp_path, *words, *small, "hydra.run.dir=run")
+    assert start.returncode == 0, start.printed
+    with (tmp_path / "run" / "accuracy_matrix.csv").open(newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["after", "before training", "task1", "task2"]

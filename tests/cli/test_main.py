@@ -90,3 +90,9 @@ def test_the_names_of_detectors_are_whole_words_of_the_help(capsys, monkeypatch)
     words = capsys.readouterr().out.replace(";", " ").replace(",", " ").split()
     assert set(DETECTORS) <= set(words)
     assert tuple(DETECTORS)[: len(BY_DEFAULT)] == BY_DEFAULT  # all but the last two
+
+
+def test_the_help_of_papers_says_what_papers_alone_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["papers", "--help"])
+    assert "Without run or store, list all experiments" in capsys.readouterr().out

@@ -32,6 +32,7 @@ SMALL = ["data=stripes", "domain_adaptation=none", "trainer.max_epochs=1", "logg
 @pytest.fixture(autouse=True)
 def no_folder_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(catalogue.CONFIG_DIR, raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # folders that tests make importable
 
 
 def test_the_example_is_short() -> None:

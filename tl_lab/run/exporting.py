@@ -41,8 +41,8 @@ def export(
     Args:
         run: the run's folder.
         kind: a key of :data:`FORMATS`; None for ``safetensors``.
-        output: folder to write to; None for ``<run>/export/<kind>``. It is written completely or not at all, and replaces
-            an earlier export, but no other folder.
+        output: folder to write to; None for ``<run>/export/<kind>``. It is written completely or not at all. It
+            replaces an earlier export, but no other folder.
         checkpoint: ``best`` or ``last``; None for the one that the run tested.
         allow: names of backbones, in addition to the project's own, that the run's configuration may use.
         predicts: whether the test samples may be predicted again for the intervals of the card, see
@@ -52,8 +52,8 @@ def export(
         The folder.
 
     Raises:
-        UserError: the folder contains no run, its network cannot be written in that format, or the output is a file or a
-            folder with other contents.
+        UserError: the folder contains no run, its network cannot be written in that format, or the output is a file
+            or a folder with other files.
     """
     _check_output(output, kind)
     kind = kind or "safetensors"

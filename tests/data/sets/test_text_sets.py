@@ -125,6 +125,14 @@ def test_a_table_that_is_absent_or_of_another_kind_is_named(tmp_path: Path) -> N
         table(tmp_path / "t.doc")
 
 
+def test_a_wrong_label_is_named_with_its_row_below_the_header(tmp_path: Path) -> None:
+    place = tmp_path / "text" / "sst2"
+    place.mkdir(parents=True)
+    (place / "train.tsv").write_text("label\tsentence\n1\tgood\n7\tbad\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"row 2, has the label '7'"):
+        Sst2(root=tmp_path).load()
+
+
 @real
 @pytest.mark.real_data
 def test_sst2_has_the_published_sizes() -> None:

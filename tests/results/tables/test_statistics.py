@@ -1,5 +1,7 @@
 """Intervals and corrections against scipy and computations by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -13,6 +15,7 @@ from tl_lab.results.tables.statistics import (
     paired_t,
     studentized_range,
     t_quantile,
+    verdict,
 )
 
 
@@ -103,3 +106,11 @@ def test_friedman_at_its_bounds():
     assert friedman(np.full((6, 3), 2.0)) == 1.0
     by_turns = np.array([[1.0, 2, 3], [2, 3, 1], [3, 1, 2]] * 2)
     assert friedman(by_turns) == pytest.approx(1.0)
+
+
+def test_each_verdict_is_defined_in_the_documentation():
+    text = (Path(__file__).resolve().parents[3] / "docs" / "reports.md").read_text(encoding="utf-8")
+    cases = [(0.01, True), (0.01, False), (0.06, True), (None, True)]
+    for word in (verdict(*case) for case in cases):
+        assert f"| {word} | " in text
+    assert [verdict(*case) for case in cases] == ["helps", "hurts", "no difference shown", "too few to tell"]

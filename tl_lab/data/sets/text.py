@@ -168,7 +168,7 @@ class Sst2(Published, TextSet):
         labels = pd.to_numeric(table.iloc[:, 0], errors="coerce")
         if bool((~labels.isin([0, 1])).any()):
             row = int((~labels.isin([0, 1])).to_numpy().argmax())
-            raise UserError(f"{path}, row {row + 2}, has the label {table.iloc[row, 0]!r}: labels of SST-2 are 0 and 1")
+            raise UserError(f"{path}, row {row + 1}, has the label {table.iloc[row, 0]!r}: labels of SST-2 are 0 and 1")
         return samples_of(self.filled(table.iloc[:, 1].tolist(), path.name), labels.astype(int).tolist())
 
 

@@ -28,7 +28,7 @@ from tl_lab.results.report.sections_of_tasks import crossed_parts, ranking_parts
 from tl_lab.results.tables.collecting import OVERRIDE, SELECTION
 from tl_lab.results.tables.comparing import Standing, data_keys
 from tl_lab.results.tables.findings import Findings
-from tl_lab.results.tables.statistics import CONFIDENCE_LEVEL, FEWEST_SEEDS, holm
+from tl_lab.results.tables.statistics import CONFIDENCE_LEVEL, FEWEST_SEEDS, TOO_FEW, holm
 from tl_lab.results.tables.summarising import independent, paired_differences
 from tl_lab.results.tables.winners import describe_winners
 from tl_lab.texts import counted
@@ -232,9 +232,7 @@ def _beside_best(found: Findings) -> list[Section]:
     for name, of_metric in standings.items():
         for setting, standing in of_metric.items():
             if (difference := standing.difference) is not None:
-                verdict = {"level": "not significantly worse", "unknown": "too few to tell"}.get(
-                    standing.word, standing.word
-                )
+                verdict = {"level": "not significantly worse", "unknown": TOO_FEW}.get(standing.word, standing.word)
                 cells = [
                     Cell(
                         format_difference(name, difference.mean, difference.half, difference.both),

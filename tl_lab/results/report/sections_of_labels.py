@@ -16,7 +16,7 @@ from tl_lab.results.names import (
 )
 from tl_lab.results.report.blocks import Cell, Picture, Row, Section, Table, few_seeds_note, p_cell
 from tl_lab.results.tables.findings import Findings
-from tl_lab.results.tables.statistics import CONFIDENCE_LEVEL, FEWEST_SEEDS
+from tl_lab.results.tables.statistics import CONFIDENCE_LEVEL, FEWEST_SEEDS, VERDICTS
 
 __all__ = ["label_parts"]
 
@@ -76,7 +76,7 @@ def label_parts(found: Findings, pictures: Sequence[str]) -> list[Section]:
                     ),
                     f"Difference from `strategy=from_scratch` with the same labels, seed by seed, ± {CONFIDENCE_LEVEL} "
                     f"paired Student t interval; {negative} zero, transfer is negative. p is corrected for the number "
-                    f"of rows; with fewer than {FEWEST_SEEDS} common seeds, nothing is tested.",
+                    f"of rows; with fewer than {FEWEST_SEEDS} common seeds, nothing is tested. {VERDICTS}",
                 ],
             )
         )
@@ -108,7 +108,7 @@ def item_parts(found: Findings) -> list[Section]:
         "interval over items, and McNemar's exact test, corrected for the number of rows. Answers of several seeds to "
         "one item count together, as one observation (an exact test with random signs, which equals McNemar's for one "
         "seed). The test covers the sampling of test items, not the variation between draws of the labels. Prompting "
-        "is compared by the answers to its first prompt."
+        f"is compared by the answers to its first prompt. {VERDICTS}"
     )
     shown = Table([*head, "p (exact, Holm)", "transfer"], rows, 1, "Differences item by item")
     return [Section("Does transfer help, item by item?", [shown, text])]

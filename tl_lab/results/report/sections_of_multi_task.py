@@ -6,7 +6,7 @@ This module does not import torch.
 from tl_lab.results.names import format_difference, format_metric, heading
 from tl_lab.results.report.blocks import Cell, Row, Section, Table, p_cell
 from tl_lab.results.tables.findings import Findings
-from tl_lab.results.tables.statistics import CONFIDENCE_LEVEL, FEWEST_SEEDS
+from tl_lab.results.tables.statistics import CONFIDENCE_LEVEL, FEWEST_SEEDS, VERDICTS
 
 __all__ = ["gain_parts"]
 
@@ -32,6 +32,6 @@ def gain_parts(found: Findings) -> list[Section]:
     text = (
         f"Means over the n common seeds, and the difference seed by seed ± {CONFIDENCE_LEVEL} paired Student t "
         "interval. The single-task runs have the same number of updates and the same batch size. p is corrected for "
-        f"the number of rows; with fewer than {FEWEST_SEEDS} common seeds, nothing is tested."
+        f"the number of rows; with fewer than {FEWEST_SEEDS} common seeds, nothing is tested. {VERDICTS}"
     )
     return [Section("Does joint training help?", [Table(head, rows, 2, "Tasks trained jointly and separately"), text])]

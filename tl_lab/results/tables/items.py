@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tl_lab.results.tables.label_budgets import Budget
-from tl_lab.results.tables.statistics import CONFIDENCE, holm
+from tl_lab.results.tables.statistics import CONFIDENCE, holm, verdict
 from tl_lab.results.tables.summarising import independent
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ class Items:
     @property
     def verdict(self) -> str:
         """Whether this way ``helps`` or ``hurts`` on these items."""
-        if self.p is None or self.p >= 1 - CONFIDENCE:
-            return "no difference shown"
-        return "helps" if self.gained > self.lost else "hurts"
+        return verdict(self.p, self.gained > self.lost)
 
 
 def sign_flip_test(differences: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tl_lab.results.names import leads, less_is_better
 from tl_lab.results.tables.collecting import OVERRIDE
 from tl_lab.results.tables.reproduction import swept_keys
-from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, NO_PAIR, both_of, half_width, holm
+from tl_lab.results.tables.statistics import FEWEST_SEEDS, NO_PAIR, both_of, half_width, holm, verdict
 from tl_lab.results.tables.summarising import headline, independent, paired_differences
 
 if TYPE_CHECKING:
@@ -73,11 +73,7 @@ class Transfer:
     @property
     def verdict(self) -> str:
         """Whether transfer ``helps`` or ``hurts``, or why that is unknown."""
-        if self.p is None:
-            return "too few to tell"
-        if self.p >= 1 - CONFIDENCE:
-            return "no difference shown"
-        return "helps" if (self.mean < 0 if self.less_is_better else self.mean > 0) else "hurts"
+        return verdict(self.p, self.mean < 0 if self.less_is_better else self.mean > 0)
 
 
 def find_budgets(runs: "pd.DataFrame") -> tuple[str, list[Budget]] | None:

@@ -10,7 +10,10 @@ __all__ = [
     "CONFIDENCE",
     "CONFIDENCE_LEVEL",
     "FEWEST_SEEDS",
+    "NO_DIFFERENCE",
     "NO_PAIR",
+    "TOO_FEW",
+    "VERDICTS",
     "Difference",
     "both_of",
     "friedman",
@@ -20,6 +23,7 @@ __all__ = [
     "paired_t",
     "studentized_range",
     "t_quantile",
+    "verdict",
     "wilson_interval",
 ]
 
@@ -31,6 +35,14 @@ FEWEST_SEEDS = 3
 """Smallest number of values for an interval or test; for two values t is 12.7, so that an interval is meaningless."""
 NO_PAIR = (math.nan, math.nan)
 """Placeholder for the two values if their number is not two."""
+
+
+NO_DIFFERENCE = "no difference shown"
+"""Verdict of a test whose p is too large: the difference may be zero, or too small for the number of seeds."""
+TOO_FEW = "too few to tell"
+"""Verdict if there are too few values for a test."""
+VERDICTS = f"The verdict is *helps* or *hurts* if p < {1 - CONFIDENCE:.2f}, and *{NO_DIFFERENCE}* otherwise."
+"""Definition of the verdicts, for captions."""
 
 
 class Difference(NamedTuple):
@@ -49,6 +61,20 @@ class Difference(NamedTuple):
     half: float
     p: float
     both: tuple[float, float] = NO_PAIR
+
+
+def verdict(p: float | None, better: bool) -> str:
+    """Return the verdict of a test: ``helps``, ``hurts``, ``no difference shown`` or ``too few to tell``.
+
+    Args:
+        p: corrected p-value; None with too few values.
+        better: whether the difference is an improvement.
+    """
+    if p is None:
+        return TOO_FEW
+    if p >= 1 - CONFIDENCE:
+        return NO_DIFFERENCE
+    return "helps" if better else "hurts"
 
 
 def t_quantile(n: Any, confidence: float = CONFIDENCE) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tl_lab.results.names import leading_metric, split_name
 from tl_lab.results.tables.collecting import OVERRIDE
 from tl_lab.results.tables.reproduction import swept_keys
-from tl_lab.results.tables.statistics import CONFIDENCE, FEWEST_SEEDS, NO_PAIR, holm, paired_t
+from tl_lab.results.tables.statistics import FEWEST_SEEDS, NO_PAIR, holm, paired_t, verdict
 from tl_lab.results.tables.summarising import independent
 
 if TYPE_CHECKING:
@@ -60,11 +60,7 @@ class Gain:
     @property
     def verdict(self) -> str:
         """Whether joint training ``helps`` or ``hurts``, or why that is unknown."""
-        if self.p is None:
-            return "too few to tell"
-        if self.p >= 1 - CONFIDENCE:
-            return "no difference shown"
-        return "helps" if self.difference > 0 else "hurts"
+        return verdict(self.p, self.difference > 0)
 
 
 def find_gains(runs: "pd.DataFrame") -> list[Gain]:
