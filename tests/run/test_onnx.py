@@ -137,7 +137,7 @@ def test_an_export_replaces_an_earlier_one_and_no_other_folder(tmp_path: Path) -
         export(tmp_path / "run", None, own)
     assert (own / "notes").read_text() == "mine"
     for above in (".", "..", own / ".."):
-        with pytest.raises(UserError, match="is the current folder or one above it: name a new folder$"):
+        with pytest.raises(UserError, match=r"is the current folder or one above it: name a new folder$"):
             export(tmp_path / "run", None, above)
     given = ["data=digits", "domain_adaptation=none", "backbone=mlp", "backbone.hidden=[8]", "trainer.max_epochs=1"]
     run_in(tmp_path / "run", *given, "trainer.limit_train_batches=2", *QUIET)
