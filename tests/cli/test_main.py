@@ -32,7 +32,10 @@ from tl_lab.config.catalogue import given_folders
         (["weights", "a", "b"], "weights: 'a' is one argument too many (python -m tl_lab weights --help)"),
     ],
 )
-def test_a_mistake_is_one_sentence(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_sentence(
+    given: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV", raising=False)  # with which commands would begin with uv run
     with pytest.raises(SystemExit) as ended:
         main(given)
     assert ended.value.code == 1

@@ -67,6 +67,7 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TL_LAB_OUTPUTS", raising=False)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.delenv("UV", raising=False)  # with which commands would begin with uv run
     return Program(monkeypatch, capfd)
 
 
@@ -510,8 +511,9 @@ def test_the_example_of_a_choice_sets_what_it_needs(
     ],
 )
 def test_the_example_of_a_choice_of_a_sweep(
-    group: str, choice: str, command: str, capsys: pytest.CaptureFixture[str]
+    group: str, choice: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delenv("UV", raising=False)
     tl_lab_main(["list", group, choice])
     assert f"  in a run  python -m tl_lab train {command}\n" in capsys.readouterr().out
 

@@ -262,15 +262,17 @@ def _check_swept_by_files(
 ) -> None:
     """Check the values that an experiment's file sweeps, ``hydra.sweeper.params``, except those given anew.
 
+    Those of a search space are ranges, which its sweeper reads.
+
     Raises:
         UserError: choices or keys do not exist; the message names each of them, and the experiment.
     """
-    params = OmegaConf.select(first, "hydra.sweeper.params")
-    if not isinstance(params, DictConfig):  # none, or those of another sweeper
+    params, chosen = OmegaConf.select(first, "hydra.sweeper.params"), first.hydra.runtime.choices
+    experiment = chosen.get("experiment")
+    if not isinstance(params, DictConfig) or experiment is None or chosen.get("search") is not None:
         return
     known = {one.key_or_group for one in parsed}
-    experiment = first.hydra.runtime.choices.get("experiment")
-    where = f"experiment={experiment}, hydra.sweeper.params" if experiment else "hydra.sweeper.params"
+    where = f"experiment={experiment}, hydra.sweeper.params"
     try:
         swept = _parse([f"{key!s}={value}" for key, value in params.items()])
         swept = [one for one in swept if one.key_or_group not in known]

@@ -22,8 +22,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--checkpoint", choices=["best", "last"], help="checkpoint to use; default: the tested one")
     parser.add_argument("--task", type=int, help="for a stream with one head per task: the task's number, from 1")
     parser.add_argument(
-        "--device", choices=["cpu", "gpu", "auto"], default="cpu", help="where to predict; auto: a GPU if there is one"
-    )
+        "--device", choices=["cpu", "gpu", "auto"], default="cpu",
+        help="where to predict; auto: a GPU if there is one; default: cpu",
+    )  # fmt: skip
     add_allow(parser)
     parser.set_defaults(command=_test)
 

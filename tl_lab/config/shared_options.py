@@ -1,6 +1,7 @@
 """Options that every data set takes from the run; a node without them would silently use its class's defaults."""
 
 import inspect
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from tl_lab.texts import listed
 __all__ = ["lacking"]
 
 _OF_DATA = ("seed", "batch_size", "augmentation", "evaluate")
+_LISTED = re.compile(r"data\.datasets\.\d+")  # a run gives its seed to sets of this list that have none
 _OF_INNER_DATA = ("seed",)  # the outer data determine batches, augmentation and the tested checkpoint
 
 
@@ -32,6 +34,8 @@ def lacking(plain: Mapping[str, Any]) -> list[str]:
     """
     found = []
     for path, node in _named(plain.get("data"), "data"):
+        if _LISTED.fullmatch(path):
+            continue
         missing = [key for key in (_OF_DATA if path == "data" else _OF_INNER_DATA) if key not in node]
         if missing and _is_data(name := str(node["_target_"])):
             place = "".join(f" ({file})" for file in _files_of(name, missing)[:1])

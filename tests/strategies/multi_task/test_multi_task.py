@@ -21,7 +21,7 @@ from tl_lab.config.nodes import read_node
 from tl_lab.data.samples import Samples
 from tl_lab.data.scenarios.data_stream import DataStream
 from tl_lab.data.scenarios.episodes_of import EpisodesOf
-from tl_lab.data.scenarios.inner import name_of
+from tl_lab.data.scenarios.inner import expand, name_of
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.data.sets.tasks import Tasks, TasksInBatches
 from tl_lab.data.sets.tasks_of_table import TasksOfTable
@@ -239,6 +239,15 @@ def test_a_set_given_by_its_choice_is_recorded_as_a_whole(tmp_path):
 def test_a_set_given_by_its_choice_splits_by_its_own_seed_or_that_of_the_run():
     given = ["digits", {"data": "digits_value"}, {"data": "digits_properties", "seed": 77}]
     assert [module.seed for module in Tasks(datasets=given, seed=5).modules] == [5, 5, 77]
+
+
+@pytest.mark.parametrize(("resumed", "seeds"), [(None, [9, 3]), ("run", [None, 3])])
+def test_a_node_without_a_seed_gets_that_of_the_run(resumed, seeds):
+    nodes = [{"_target_": "tl_lab.data.sets.digits.Digits"}, {"_target_": "tl_lab.data.sets.digits.Digits", "seed": 3}]
+    cfg = OmegaConf.create({"seed": 9, "resume": resumed, "data": {"datasets": ["digits", *nodes]}})
+    expand(cfg)
+    assert cfg.data.datasets[0] == "digits"
+    assert [node.get("seed") for node in cfg.data.datasets[1:]] == seeds
 
 
 def test_advice_on_a_nested_set_names_the_option_in_its_mapping(tmp_path):

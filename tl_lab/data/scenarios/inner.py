@@ -106,6 +106,8 @@ def build_inner(value: DataModule | str | Mapping[str, Any], seed: int) -> DataM
 def expand(cfg: DictConfig) -> None:
     """Replace sets given by a choice and options by their whole nodes, in place, so that all of them are recorded.
 
+    A node without a seed gets that of the run, except in a resumed run, which keeps the data that it began with.
+
     Args:
         cfg: the configuration of a run.
 
@@ -117,6 +119,8 @@ def expand(cfg: DictConfig) -> None:
         if isinstance(one, DictConfig) and "_target_" not in one:
             node = OmegaConf.create({**_node(one), "augmentation": None})
             given[number] = OmegaConf.to_container(node, resolve=False)
+        elif isinstance(one, DictConfig) and "seed" not in one and not cfg.get("resume"):
+            given[number] = {**cast(dict[str, Any], OmegaConf.to_container(one, resolve=False)), "seed": "${seed}"}
 
 
 def read_inner(module: DataModule, name: str, place: str) -> dict[str, Samples]:
