@@ -135,6 +135,9 @@ def test_an_export_replaces_an_earlier_one_and_no_other_folder(tmp_path: Path) -
         UserError, match=r"mine is a folder with other files, .*: name a new folder, such as .*mine/export$"
     ):
         export(tmp_path / "run", None, own)
+    (own / "about.json").write_text("{}")
+    with pytest.raises(UserError, match="mine is a folder with other files"):
+        export(tmp_path / "run", None, own)
     assert (own / "notes").read_text() == "mine"
     for above in (".", "..", own / ".."):
         with pytest.raises(UserError, match=r"is the current folder or one above it: name a new folder$"):

@@ -42,7 +42,8 @@ _ADDED |= {("update", "lr_find"): False, ("data", "split"): "published"}
 # options that a class of data had from the start in other classes, where they are part of the hash
 _ROLES: dict[str, Any] = {"domain_column": None, "time_column": None, "split": "random"}
 _ADDED_TO: dict[str, dict[str, Any]] = {
-    "text_table.TextTable": {"split": "random"},
+    "text_table.TextTable": {"split": "random", "unlabelled": "stop"},
+    "table.Table": {"unlabelled": "stop"},
     "text_pairs.TextTablePair": {"split": "random", "group_column": None, "time_column": None, "cut": None},
     "tasks_of_table.TasksOfTable": {**_ROLES, "group_column": None},
     "speech_table.SpeechTable": {**_ROLES, "group_column": None},

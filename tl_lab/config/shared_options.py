@@ -23,6 +23,9 @@ _OF_INNER_DATA = ("seed",)  # the outer data determine batches, augmentation and
 def lacking(plain: Mapping[str, Any]) -> list[str]:
     """Report data sets whose configuration lacks an option that the run sets, such as the seed of the split.
 
+    A class that does not take one of these options need not have it, except for the seed. Resumed and repeated runs
+    are not checked, since they keep the options that they began with.
+
     Args:
         plain: the configuration as plain mappings and lists; references may be unresolved.
 
@@ -32,12 +35,17 @@ def lacking(plain: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: an incomplete node names a class that does not exist.
     """
-    found = []
+    found: list[str] = []
+    if plain.get("resume"):
+        return found
     for path, node in _named(plain.get("data"), "data"):
         if _LISTED.fullmatch(path):
             continue
+        name = str(node["_target_"])
         missing = [key for key in (_OF_DATA if path == "data" else _OF_INNER_DATA) if key not in node]
-        if missing and _is_data(name := str(node["_target_"])):
+        if missing and _is_data(name):
+            missing = [key for key in missing if key == "seed" or _takes(name, key)]
+        if missing and _is_data(name):
             place = "".join(f" ({file})" for file in _files_of(name, missing)[:1])
             found.append(
                 f"{path}{place} lacks {listed(missing, len(missing))}, which the run sets: begin the file with "
@@ -52,6 +60,13 @@ def _named(value: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         yield from _named(item, f"{path}.{key}")
+
+
+def _takes(name: str, key: str) -> bool:
+    from tl_lab.config.validate import taken_by  # which uses this module
+
+    taken = taken_by(name)
+    return taken.anything or key in taken.hints
 
 
 def _is_data(name: str) -> bool:

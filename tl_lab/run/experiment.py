@@ -372,7 +372,9 @@ def _finish(
         metrics |= health.metrics()
     chosen_by = {name: (validator.metric, validator.mode) for name, validator in validators.items()}
     chosen = selection(read_rows(folder / "metrics.csv"), chosen_by)
-    doubts = [exploded(read_rows(folder / "metrics.csv")), *_of_training(parts, metrics, is_trial(plan.overrides))]
+    chance = _at_chance(parts, metrics)
+    few = _few_updates(parts, bool(chance), is_trial(plan.overrides))
+    doubts = [exploded(read_rows(folder / "metrics.csv")), *chance, few if chance else ""]
     value = objective[1] * metrics.get(objective[0], math.nan)
     findings = screening_rows(parts.strategy, parts.data) if parts.data.screens else []
     if findings:
@@ -386,6 +388,7 @@ def _finish(
         doubts=[text for text in doubts if text],
         drawn=False if _draws(plan) else None,  # so that a run killed while drawing draws again
         **({"findings": findings} if findings else {}),
+        **({"few_updates": few} if few and not chance else {}),
         **data_wait(parts.data),
         **_facts_of_callbacks(trainer),
         **parts.strategy.artifacts(folder, parts.data),
@@ -407,16 +410,22 @@ def _facts_of_callbacks(trainer: pl.Trainer) -> dict[str, Any]:
     return found
 
 
-def _of_training(parts: Parts, metrics: Mapping[str, float], trial: bool) -> list[str]:
-    """Warn of test scores at chance level, and of few updates, except in a trial, which makes few on purpose."""
-    data, found = parts.data, list[str]()
-    if data.every_class:  # tasks and episodes have chance levels of their own
-        sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
-        found = at_chance(metrics, sizes, data.problem)
-    if not parts.strategy.trains or (trial and not found):
-        return found
+def _at_chance(parts: Parts, metrics: Mapping[str, float]) -> list[str]:
+    """Warn of test scores at chance level; tasks and episodes have chance levels of their own."""
+    data = parts.data
+    if not data.every_class:
+        return []
+    sizes = {SetName.parse(name).metrics: len(data.sets[name]) for name in data.test_names}
+    return at_chance(metrics, sizes, data.problem)
+
+
+def _few_updates(parts: Parts, at_chance: bool, trial: bool) -> str:
+    """Suggest more updates after few, except in a trial, which makes few on purpose."""
+    data = parts.data
+    if not parts.strategy.trains or (trial and not at_chance):
+        return ""
     tasks = data.num_tasks if isinstance(data, TaskStream) and not data.request.jointly else 1
-    return [*found, too_short(parts.strategy.updates_done, bool(found), tasks)]
+    return too_short(parts.strategy.updates_done, at_chance, tasks)
 
 
 def _draws(plan: Plan) -> bool:

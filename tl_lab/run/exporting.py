@@ -96,11 +96,20 @@ def _check_output(output: str | Path | None, kind: str | None) -> None:
         raise UserError(f"--output {path} is a file, but an export is a folder: name another one")
     if path.name in ("", ".."):
         raise UserError(f"--output {path} is the current folder or one above it: name a new folder")
-    if path.is_dir() and not (path / _ABOUT).is_file() and any(path.iterdir()):
+    if path.is_dir() and any(path.iterdir()) and not _is_export(path):
         raise UserError(
             f"--output {path} is a folder with other files, which an export would replace: name a new folder, such as "
             f"{path / 'export'}"
         )
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether an earlier export wrote a folder."""
+    try:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        return about["format"] in FORMATS and {"classes", "backbone", "adapter"} <= about.keys()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
 
 
 def _write_card(run: Path, folder: Path, predicts: bool, allow: Sequence[str]) -> None:

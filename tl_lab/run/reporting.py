@@ -168,6 +168,8 @@ def report(plan: Plan, folder: Path, record: Record, waiting: Waiting | None = N
         console.findings(content["findings"])
     for text in content.get("doubts") or ():
         console.say(f"Doubtful: {text}.")
+    if content.get("few_updates"):
+        console.say(f"Few updates: {content['few_updates']}.")
     wait = content.get("data_wait")
     if wait and is_large(wait["share"]):
         console.say(f"{wait['said']}.")

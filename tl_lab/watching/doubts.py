@@ -73,4 +73,4 @@ def too_short(updates: int, at_chance: bool = False, tasks: int = 1) -> str:
     if each >= (_FEW_AT_CHANCE if at_chance else _FEW):
         return ""
     made = counted(each, "update") + (" for each task" if tasks > 1 else "")
-    return f"the run made only {made}: raise trainer.max_epochs, or set trainer.max_updates"
+    return f"the run made only {made}: raise trainer.max_epochs or trainer.max_updates"

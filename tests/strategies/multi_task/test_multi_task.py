@@ -267,6 +267,11 @@ def test_advice_on_a_nested_set_names_the_option_in_its_mapping(tmp_path):
         EpisodesOf(of=ImageFolder(root=str(tmp_path), size=8), train=sizes, test=sizes).load()
 
 
+def test_the_order_of_a_stream_names_modules_as_in_older_runs(tmp_path):
+    stream = DataStream(datasets=["digits", ImageFolder(root=str(tmp_path))])
+    assert (stream.describe_order(), stream.describe_tasks()) == ("digits, imagefolder", "digits, image_folder")
+
+
 def test_a_set_built_from_a_node_is_named_after_its_choice(tmp_path):
     assert Tasks(datasets=["digits", ImageFolder(root=str(tmp_path))]).names == ["digits", "image_folder"]
     assert name_of(StsB()) == "stsb"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.operations import sample_shape
 from tl_lab.data.request import Request
 from tl_lab.data.samples import Samples, in_memory
@@ -49,6 +50,11 @@ class DataStream(TaskStream):
         if isinstance(datasets, str) or len(datasets) < 2:
             raise UserError(f"data.datasets must list at least two sets, as in [mnist,fashion_mnist], not {datasets!r}")
         self.given = [name_of(one) for one in datasets]
+        # the order is part of the data's identity, and older runs name modules by their classes
+        self._in_order = [
+            type(one).__name__.lower() if isinstance(one, DataModule) else name
+            for one, name in zip(datasets, self.given, strict=True)
+        ]
         self.modules = [build_inner(one, self.seed) for one in datasets]
         self.names = names_of(self.given, places_of_alike(self.given, self.modules))
         pairs = [isinstance(module, DomainPair) for module in self.modules]
@@ -113,7 +119,7 @@ class DataStream(TaskStream):
 
     def describe_order(self) -> str:
         """Return the choices of the sets in order, which stay the same if their folders are moved."""
-        return ", ".join(self.given)
+        return ", ".join(self._in_order)
 
     def describe_tasks(self) -> str:
         """Return the names of the sets in order."""
