@@ -43,6 +43,17 @@ def test_only_a_single_table_has_columns(table: Path, tmp_path: Path) -> None:
         kept_columns([table], ["idd"], {})
 
 
+@pytest.mark.parametrize("header", ["id,id,text", "id, id,text"])
+def test_columns_of_one_name_are_refused(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"{header}\n1,2,a\n")
+    for patterns in (["id"], ["text", "i*"]):
+        with pytest.raises(UserError) as refused:
+            kept_columns([path], patterns, {})
+        assert str(refused.value) == f"--keep: {path} has several columns called 'id': rename them"
+    assert kept_columns([path], ["text"], {}) == {"text": ["a"]}
+
+
 class Fixed(SimpleNamespace):
     """A model that predicts the same labels for each batch of two."""
 
@@ -70,6 +81,10 @@ def test_rows_are_joined_over_batches(table: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(inference, "load_classifier", lambda *_, **__: fixed([["0", "1"]]))
     with pytest.raises(UserError, match="2 predictions do not match the 3 rows"):
         predict_to_csv(tmp_path, table, tmp_path / "short.csv", keep=["id"])
+    monkeypatch.setattr(inference, "load_classifier", lambda *_, **__: fixed([["0", "1"], ["2", "3"]]))
+    with pytest.raises(UserError, match=r"^4 or more predictions do not match the 3 rows to keep$"):
+        predict_to_csv(tmp_path, table, tmp_path / "long.csv", keep=["id"])
     assert not (tmp_path / "short.csv").exists()
+    assert not (tmp_path / "long.csv").exists()
     with pytest.raises(UserError, match="leave --skip-unreadable out"):
         predict_to_csv(tmp_path, table, keep=["id"], skip_unreadable=True)

@@ -590,12 +590,17 @@ def _write_rows(
         path: of the CSV file.
         batches: names of the samples and the columns of their predictions.
         copied: columns of all samples, written after their names.
+
+    Raises:
+        UserError: these columns have fewer or more rows than there are predictions.
     """
-    start = 0
+    start, wanted = 0, len(next(iter(copied.values()))) if copied else None
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         for names, columns in batches:
             stop = start + len(names)
+            if wanted is not None and stop > wanted:
+                raise UserError(f"{stop:,} or more predictions do not match the {wanted:,} rows to keep")
             if start == 0:
                 # labels and columns may have any name
                 head = "input" if "input" not in (*columns, *copied) else "input file"
@@ -605,8 +610,8 @@ def _write_rows(
             rows = zip(names, *beside_them, *columns.values(), strict=True)
             table.writerows(map(no_formula, row) for row in rows)
             start = stop
-        if copied and start != len(next(iter(copied.values()))):
-            raise UserError(f"{start:,} predictions do not match the {len(next(iter(copied.values()))):,} rows to keep")
+        if wanted is not None and start != wanted:
+            raise UserError(f"{start:,} predictions do not match the {wanted:,} rows to keep")
 
 
 def _write_arrays(path: Path, parts: Sequence[Predictions]) -> None:

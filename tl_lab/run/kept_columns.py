@@ -22,7 +22,7 @@ def kept_columns(inputs: Sequence[Path], patterns: Sequence[str], reading: Mappi
         The cells of each column, in the order of the table; empty without patterns.
 
     Raises:
-        UserError: the inputs are no table, or no column has such a name.
+        UserError: the inputs are no table, no column has such a name, or several have the same.
     """
     from tl_lab.data.inputs.table import cells_of
     from tl_lab.data.sets.table_files import ENDINGS, read_table, refuse_spreadsheet
@@ -41,5 +41,7 @@ def kept_columns(inputs: Sequence[Path], patterns: Sequence[str], reading: Mappi
         found = exact or [name for name in table.columns if fnmatchcase(name, pattern)]
         if not found:
             raise no_column(f"--keep: {path}", pattern, table.columns)
+        if twice := next((name for name in found if (table.columns == name).sum() > 1), None):
+            raise UserError(f"--keep: {path} has several columns called {twice!r}: rename them")
         chosen |= {name: cells_of(table[name]).tolist() for name in found}
     return chosen
