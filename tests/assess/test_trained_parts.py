@@ -366,3 +366,16 @@ def test_with_fifty_labels_layers_carried_over_are_negative_transfer(monkeypatch
     assert all(0.84 <= np.mean(values) <= 0.90 for values in ways["AnB+"].values())
     assert {n: baselines.negative(one) for n, one in differences.items()} == {1: False, 2: True, 3: True}
     assert differences[1].value < 0 < differences[1].high
+
+
+@pytest.mark.parametrize(
+    ("exponent", "text"),
+    [
+        (Measure(0.5), "0.50"),
+        (Measure(0.5, 0.4, 2.0), "0.50 (0.40 to ≥ 2.00)"),
+        (Measure(0.05, 0.05, 0.5), "≤ 0.05 (≤ 0.05 to 0.50)"),
+    ],
+)
+def test_an_exponent_is_written_with_the_interval_that_it_has(exponent, text):
+    assert data_size.EXPONENTS == (0.05, 2.0)
+    assert data_size._exponent(exponent) == text

@@ -277,12 +277,12 @@ def _error_cell(error: Measure) -> str | Cell:
 
 
 def _exponent(exponent: Measure) -> str:
-    """Write an exponent with its interval, each number at a bound of the fit as ≤ or ≥."""
+    """Write an exponent with its interval, if both ends exist, and each number at a bound of the fit as ≤ or ≥."""
     marks = dict(zip(EXPONENTS, ("≤ ", "≥ "), strict=True))
-    value, low, high = (
+    written = [
         f"{marks.get(one, '')}{one:.2f}" for one in (exponent.value, exponent.low, exponent.high) if one is not None
-    )
-    return f"{value} ({low} to {high})"
+    ]
+    return f"{written[0]} ({written[1]} to {written[2]})" if len(written) == 3 else written[0]
 
 
 def _format_labels(more: Measure, digits: int = 0) -> str:
