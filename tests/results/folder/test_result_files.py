@@ -172,7 +172,7 @@ def test_a_missing_folder_is_named(tmp_path):
         ({"status": "running"}, "has not finished"),
         ({"status": "failed", "error": "data.root=x is no folder"}, "has failed (data.root=x is no folder)"),
         ({"status": "failed", "error": None}, "has failed"),
-        ({}, "has the status None"),
+        ({}, "has no status (its results.json is incomplete)"),
     ],
 )
 def test_a_run_that_is_not_completed_is_described(results, said):

@@ -189,6 +189,8 @@ def plain(obj: Any) -> Any:
 def not_completed(results: Mapping[str, Any]) -> str:
     """Describe a run that is not completed: its status and, if it has failed, the reason."""
     status = results.get("status")
+    if status is None:
+        return "has no status (its results.json is incomplete)"
     if status != "failed":
         return "has not finished" if status == "running" else f"has the status {status}"
     return f"has failed ({results['error']})" if results.get("error") else "has failed"
