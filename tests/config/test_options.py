@@ -106,6 +106,13 @@ def test_the_form_of_a_list_is_shown(value: Any, hint: Any, words: str) -> None:
     assert without == f": {words.partition('; write')[0]}"
 
 
+def test_no_form_is_shown_for_an_option_in_a_list() -> None:
+    told = ": [8] is not a whole number of at least 1"
+    for where in ("data.datasets.0.size", "data.datasets.12"):
+        assert list(misfits([8], options.Count, where)) == [("", told)]
+    assert list(misfits([8], options.Count, "data.x2.size")) == [("", f"{told}; write data.x2.size=8")]
+
+
 class Keys(typing.TypedDict, total=False):
     """Stands for a mapping of an option."""
 

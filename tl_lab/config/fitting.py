@@ -15,10 +15,11 @@ from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 
 from tl_lab.errors import nearest
 
-__all__ = ["misfits"]
+__all__ = ["misfits", "override"]
 
 _WORD = r"[\w./+-]+"  # a text without quotes on the command line
 _PLAIN = r"[\w.=,/+\[\]-]+"  # an override without quotes for the shell
+_IN_LIST = r"\.\d+(\.|$)"  # an option in a list, which no override can set
 _WHOLE = 2**63
 """The largest integer that libraries accept."""
 
@@ -204,7 +205,7 @@ def _describe_limited(hint: Any, plain: Any) -> str:
 
 def _remedy(value: Any, hint: Any, where: str) -> str:
     """Show how to write a single value as the list that is needed, or the only value of a list alone."""
-    if not where or isinstance(value, dict):
+    if not where or isinstance(value, dict) or re.search(_IN_LIST, where):
         return ""
     if isinstance(value, list):
         forms = value if len(value) == 1 else []
@@ -213,8 +214,18 @@ def _remedy(value: Any, hint: Any, where: str) -> str:
     fitting = next((form for form in forms if _fits(form, hint)), None)
     if fitting is None:
         return ""
-    written = f"{where}={_written(fitting)}"
-    return f"; write {written if re.fullmatch(_PLAIN, written) else shlex.quote(written)}"
+    return f"; write {override(where, fitting)}"
+
+
+def override(where: str, value: Any) -> str:
+    """Write an option and its value for the shell, with quotes where they are needed.
+
+    Args:
+        where: path of the option.
+        value: a plain value or a list of such.
+    """
+    written = f"{where}={_written(value)}"
+    return written if re.fullmatch(_PLAIN, written) else shlex.quote(written)
 
 
 def _written(value: Any) -> str:

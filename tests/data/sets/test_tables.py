@@ -61,6 +61,11 @@ def test_columns_that_are_unique_in_every_row_are_noted_and_kept(tmp_path: Path)
     one = "code is unique in every row: if it identifies rows, leave it out with"
     assert unique(drop=["customer"]) == [f"{one} data.drop=[customer,code]"]
     assert unique(drop=["customer", "code"]) == []
+    spaced = written(
+        tmp_path, table.rename(columns={"code": "customer code"})[["age", "customer code", "label"]], "s.csv"
+    )
+    (note,) = [note for note in loaded(Table(path=spaced)).notes if "unique" in note]
+    assert note.endswith("""rows, leave it out with 'data.drop=["customer code"]'""")
     assert loaded(Table(path=path)).columns.numbers == ("age", "customer", "income", "seen", "asked")
     path = written(tmp_path, table.iloc[:19], "few.csv")
     assert unique() == []

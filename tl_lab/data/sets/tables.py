@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tl_lab.config.fitting import override
 from tl_lab.data.base import DataModule
 from tl_lab.data.cache import file_hash
 from tl_lab.data.inputs.table import MISSING, TableSpec, cells_of, column_kinds, learn_columns
@@ -188,8 +189,8 @@ class OfTables(DataModule):
             return []
         one = len(unique) == 1
         what = "is unique in every row: if it identifies" if one else "are unique in every row: if they identify"
-        drop = ",".join([*self.drop, *unique])
-        return [f"{' and '.join(unique)} {what} rows, leave {'it' if one else 'them'} out with data.drop=[{drop}]"]
+        drop = override("data.drop", [*self.drop, *unique])
+        return [f"{' and '.join(unique)} {what} rows, leave {'it' if one else 'them'} out with {drop}"]
 
 
 def _identifies(column: pd.Series, missing: Sequence[str]) -> bool:
