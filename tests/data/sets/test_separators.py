@@ -93,6 +93,32 @@ def test_single_columns_and_quoted_cells_are_no_other_separator(content: str, tm
     check_separator(path, ",")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.tsv", "City, state\nParis, FR\nRome, IT\n"),
+        ("t.tsv", "\nCity,state\nParis,FR\nRome\nOslo, with, more\n"),
+        ("t.csv", "Symptoms; causes\nrash; heat\n"),
+    ],
+)
+def test_a_single_column_of_sentences_is_read(name: str, content: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    table = read_table(path)
+    header, *cells = content.split("\n")[content.startswith("\n") : -1]
+    assert table.to_dict("list") == {header: cells}
+
+
+@pytest.mark.parametrize(
+    "content", ["\nage;label\n31;yes\n", " \r\n\r\nage;label\r\n31;yes\r\n", 'age;label\n31;"yes\nno"\n5;no\n']
+)
+def test_blank_first_lines_and_cells_of_several_lines_hide_no_separator(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(content, newline="")
+    with pytest.raises(UserError, match=r"t\.csv is separated by semicolons, not by commas: save it with"):
+        read_table(path)
+
+
 @pytest.mark.parametrize("ending", ["xlsx", "XLS", "ods"])
 def test_spreadsheets_are_refused_wherever_tables_are_read(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"loans.{ending}"

@@ -30,6 +30,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 """Separator of cells by file name extension."""
 ENDINGS = (*SEPARATORS, ".jsonl", ".parquet")
 """File name extensions of tables."""
+_FIRST_ROWS, _FIRST_LINES = 5, 50  # that show the separator
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _RAGGED = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
@@ -121,7 +122,10 @@ def parsing(path: Path, encoding: str, option: str | None = "data.encoding") -> 
 
 
 def check_separator(path: Path, separator: str, encoding: str = "utf-8") -> None:
-    """Refuse a table whose cells are separated by another character, as its first two rows show.
+    """Refuse a table whose cells are separated by another character, as its first rows show.
+
+    They are cells if each row has the same number of them, and those of the header do not begin with a space, as the
+    words of a sentence do: ``City, state`` is a single column.
 
     Args:
         path: path of the table.
@@ -132,11 +136,13 @@ def check_separator(path: Path, separator: str, encoding: str = "utf-8") -> None
         UserError: the header is a single cell that another character separates.
     """
     with path.open(encoding=marked(encoding), newline="") as file:
-        start = [*islice(file, 2)]
-    if not start or len(_cells(start[0], separator)) > 1:
+        start = [*islice((line for line in file if line.strip(" \r\n")), _FIRST_LINES)]
+    if not start or len(next(iter(_rows(start, separator)), [])) > 1:
         return
     for other, name in _NAMES.items():
-        if other != separator and all(len(_cells(line, other)) > 1 for line in start):
+        header, *others = _rows(start, other) or [[]]
+        same = len(header) > 1 and all(len(row) == len(header) for row in others)
+        if other != separator and same and not any(cell.startswith(" ") for cell in header[1:]):
             wanted = {ending: sign for ending, sign in SEPARATORS.items() if sign == other}
             remedy = f"let its name end in {next(iter(wanted))}, or save" if wanted else "save"
             raise UserError(
@@ -146,9 +152,10 @@ def check_separator(path: Path, separator: str, encoding: str = "utf-8") -> None
             )
 
 
-def _cells(line: str, separator: str) -> list[str]:
+def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """Split the first rows, some of which may extend over several lines."""
     with suppress(csv.Error):
-        return next(csv.reader([line], delimiter=separator), [])
+        return [*islice((row for row in csv.reader(lines, delimiter=separator) if row), _FIRST_ROWS)]
     return []
 
 
