@@ -96,3 +96,29 @@ def test_a_row_needs_all_of_several_labels(tmp_path: Path) -> None:
     data = Table(path=str(tmp_path / "t.csv"), label_column=["wet", "hot"], unlabelled="skip")
     data.load()
     assert sum(len(samples) for samples in data.sets.values()) == 18
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_messages_count_the_rows_of_the_file(ending: str, tmp_path: Path) -> None:
+    def refused(kind: type, column: str, value: str, **options: object) -> str:
+        table = rows([str(i / 8) for i in range(40)]).astype(str).set_index(pd.Index(range(100, 140)))
+        table.iloc[EMPTY, table.columns.get_loc("label")] = ""
+        table.iloc[20, table.columns.get_loc(column)] = value
+        path = tmp_path / f"t.{ending}"
+        table.to_csv(path, index=False) if ending == "csv" else table.to_parquet(path)
+        with pytest.raises(UserError) as error:
+            kind(path=str(path), unlabelled="skip", predict="numbers", **options).load()
+        return str(error.value).removeprefix(f"{path}: ")
+
+    for kind in (Table, TextTable):
+        assert refused(kind, "label", "many") == "column 'label' has 'many' in row 21, which is not a number"
+    assert refused(Table, "size", "big").startswith("column 'size' contains numbers and words ('big' in row 21): ")
+    assert refused(Table, "size", "inf", drop=["text"]) == "column 'size' has 'inf' in row 21, which is not a number"
+
+
+def test_marks_are_named_by_the_rows_of_the_file(tmp_path: Path) -> None:
+    marks = pd.DataFrame({"size": range(20), "wet": [0, 1] * 10, "hot": [1, 1, 0, 0] * 5}).astype(object)
+    marks.loc[2, "wet"], marks.loc[9, "hot"] = "", 3
+    marks.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError, match="column 'hot' has '3' in row 10: several columns in data"):
+        Table(path=str(tmp_path / "t.csv"), label_column=["wet", "hot"], unlabelled="skip").load()

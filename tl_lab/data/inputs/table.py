@@ -137,6 +137,18 @@ def cells_of(column: "pd.Series") -> "pd.Series":
     return column.map(lambda cell: "" if pd.isna(cell) else str(cell))
 
 
+def row_of(column: "pd.Series", position: int) -> int:
+    """Return the number of a row in its file, from 1, also if rows of the file were left out.
+
+    Args:
+        column: a column whose index counts the rows of the file from 0; any other index is ignored.
+        position: of the row in the column.
+    """
+    import pandas as pd
+
+    return int(column.index[position] if pd.api.types.is_integer_dtype(column.index.dtype) else position) + 1
+
+
 def _is_numeric(column: "pd.Series") -> bool:
     import pandas as pd
 
@@ -158,7 +170,9 @@ def _numbers(column: "pd.Series", name: str, missing: Collection[str], origin: s
         wrong = np.isinf(values) | (np.isnan(values) & ~absent)
     if wrong.any():
         row = int(wrong.argmax())
-        raise UserError(f"{origin}: column {name!r} has {cells.iloc[row]!r} in row {row + 1}, which is not a number")
+        raise UserError(
+            f"{origin}: column {name!r} has {cells.iloc[row]!r} in row {row_of(cells, row)}, which is not a number"
+        )
     return values
 
 
@@ -220,7 +234,7 @@ def column_kinds(
             row = int((~readable).to_numpy().argmax())
             raise UserError(
                 f"{origin}: column {name!r} contains numbers and words ({present.iloc[row]!r} in row "
-                f"{int(present.index[row]) + 1}): list words for missing values in data.missing, or the column in "
+                f"{row_of(present, row)}): list words for missing values in data.missing, or the column in "
                 "data.categorical"
             )
         else:

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tl_lab.data.inputs.table import cells_of, mixture_of
+from tl_lab.data.inputs.table import cells_of, mixture_of, row_of
 from tl_lab.data.variety import one_class_refused
 from tl_lab.errors import MANY, UserError, no_column
 from tl_lab.problems import MultiLabel, Problem, Regression, SingleLabel
@@ -85,8 +85,8 @@ def truth_of(table: pd.DataFrame, names: Sequence[str], kind: type[Problem], pat
         row, column = (int(place) for place in wrong.nonzero()[0])
         name = names[column]
         raise UserError(
-            f"{path}: column {name!r} has {cells[name].iloc[row]!r} in row {row + 1}: several columns in "
-            "data.label_column must be labels of 0 and 1; for tasks with separate classes, use data=tasks_of_table"
+            f"{path}: column {name!r} has {cells[name].iloc[row]!r} in row {row_of(cells[name], row)}: several columns "
+            "in data.label_column must be labels of 0 and 1; for tasks with separate classes, use data=tasks_of_table"
         )
     return list(names), y.long() if kind.marks_outputs else y
 
@@ -189,10 +189,10 @@ def labels_of(column: Iterable[Any], name: str, path: Path) -> list[str]:
         UserError: a cell is empty, all cells are the same, or numbers are mixed with names.
     """
     labels = [cell_of(value).strip() for value in column]
-    if empty := [row for row, label in enumerate(labels, 1) if not label]:
+    if empty := [row for row, label in enumerate(labels) if not label]:
+        numbers = [str(row_of(column, row) if isinstance(column, pd.Series) else row + 1) for row in empty]
         raise UserError(
-            f"{path}: column {name!r} is empty in {counted(len(empty), 'row')} "
-            f"({listed(map(str, empty))}): fill or remove them"
+            f"{path}: column {name!r} is empty in {counted(len(empty), 'row')} ({listed(numbers)}): fill or remove them"
         )
     if len(set(labels)) < 2 and one_class_refused():
         raise UserError(f"{path}: column {name!r} has a single class, {labels[0]!r}: at least two are needed")
@@ -210,7 +210,9 @@ def numbers_of(column: pd.Series, name: str, path: Path) -> Tensor:
     values = pd.to_numeric(column, errors="coerce")
     if bool(values.isna().any()):
         row = int(values.isna().to_numpy().argmax())
-        raise UserError(f"{path}: column {name!r} has {column.iloc[row]!r} in row {row + 1}, which is not a number")
+        raise UserError(
+            f"{path}: column {name!r} has {column.iloc[row]!r} in row {row_of(column, row)}, which is not a number"
+        )
     return torch.tensor(values.to_numpy().astype("float32"))
 
 

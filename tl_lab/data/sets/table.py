@@ -59,7 +59,7 @@ class Table(OfTables):
         place = file_of(self.path)
         table = self.table_at(place, self.encoding)
         rows = labelled_rows(table, names_in(self.label_column), place, self.unlabelled, self.notes)
-        table = table if rows is None else table.iloc[rows].reset_index(drop=True)
+        table = table if rows is None else table.iloc[rows]  # its index counts the file's rows, for messages
         samples = self.rows_of(table, place, self.domain_column)
         parts = self.roles.parts(samples, self.shares, self.stratified_by)
         return self.encoded(parts, table, place, self.domain_column)

@@ -66,7 +66,7 @@ def read_table(path: Path, encoding: str = "utf-8", option: str | None = "data.e
 def _read(path: Path, kind: str, encoding: str, option: str | None) -> pd.DataFrame:
     with parsing(path, encoding, option):
         if kind == ".parquet":
-            return pd.read_parquet(path)
+            return pd.read_parquet(path).reset_index(drop=True)  # a stored index may count anything
         if kind == ".jsonl":
             return pd.read_json(path, lines=True, dtype=False, encoding=marked(encoding))
         # given a header, pandas would rename columns, and use the first as index if rows have one more cell than it

@@ -105,7 +105,7 @@ class TableOfTexts(OfTexts):
         texts, table = texts_and_others(self, path, self.encoding, self.text_columns, others)
         rows = self.unlabelled and labelled_rows(table, self.label_columns, path, self.unlabelled, self.notes)
         if rows:
-            texts, table = texts.subset(torch.tensor(rows)), table.iloc[rows].reset_index(drop=True)
+            texts, table = texts.subset(torch.tensor(rows)), table.iloc[rows]  # the index counts the file's rows
         self.class_names, y = truth_of(table, self.label_columns, self.problem_kind, path)
         columns, self.column_values = self.roles.read(table, path)
         self.contents = [Samples(texts, y).fingerprint(), *self.roles.content(columns)]
