@@ -1,5 +1,6 @@
 """Data modules nested in other data modules, given as a configuration node or by the name of a data choice."""
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 _ADVICE = re.compile(r"set data\.(\w+)=([\w-]+)")  # at the end of a message
+_OPTION = re.compile(r"(?<![\w/.-])data\.(\w+)")  # not a part of a path
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -132,15 +134,23 @@ def read_inner(module: DataModule, name: str, place: str) -> dict[str, Samples]:
         place: the option in which they are nested: ``data.datasets`` (a list) or ``data.of``.
 
     Raises:
-        UserError: they cannot be read; advice on an option ``data.x`` of theirs is given for its place.
+        UserError: they cannot be read; an option ``data.x`` of theirs is named by its place.
     """
     try:
         return module._read()
     except UserError as error:
+        options = _options_of(module)
         if place != "data.datasets":
-            raise UserError(re.sub(r"\bdata\.(?=\w)", f"{place}.", str(error))) from error
+            text = _OPTION.sub(lambda found: f"{place}.{found[1]}" if found[1] in options else found[0], str(error))
+            raise UserError(text) from error
         text = _ADVICE.sub(rf"write {{data: {name}, \1: \2}} in {place}", str(error))
         raise UserError(f"{name}: {text}") from error
+
+
+def _options_of(module: DataModule) -> set[str]:
+    """Return the names of the arguments of a module's class and its bases."""
+    constructors = [vars(kind)["__init__"] for kind in type(module).__mro__[:-1] if "__init__" in vars(kind)]
+    return {name for constructor in constructors for name in inspect.signature(constructor).parameters} - {"self"}
 
 
 def name_of(value: Any) -> str:
