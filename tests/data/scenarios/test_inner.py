@@ -3,7 +3,10 @@
 import pytest
 from laboratory import Blobs
 
+from tl_lab.data.scenarios.data_stream import DataStream
 from tl_lab.data.scenarios.inner import read_inner
+from tl_lab.data.scenarios.permuted_stream import PermutedStream
+from tl_lab.data.scenarios.rotated_stream import RotatedStream
 from tl_lab.data.sets.image_folder import ImageFolder
 from tl_lab.errors import UserError
 
@@ -47,3 +50,41 @@ def test_a_folder_with_the_name_of_an_option_is_kept(tmp_path) -> None:
         read_inner(ImageFolder(root=str(folder)), "image_folder", "data.of")
     assert str(refused.value).startswith("data.of.root: ")
     assert str(folder) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "lower data.val_share or data.test_share",
+            "lower the option val_share of {data: blobs} in data.datasets or its option test_share",
+        ),
+        (
+            "set data.root to the folder, such as data.root=/x/data.v2",
+            "set the option root of {data: blobs} in data.datasets to the folder, such as {data: blobs, root: "
+            "/x/data.v2}",
+        ),
+        (
+            "data.root: /data.root has no class folders",
+            "the option root of {data: blobs} in data.datasets: /data.root has no class folders",
+        ),
+        ("set data.root=skip to go on", "write {data: blobs, root: skip} in data.datasets to go on"),
+        ("data.root=a,b, set data.val_share=[0, 1]; see data.csv", "{data: blobs, root: [a,b]} in data.datasets, write "
+         "{data: blobs, val_share: [0, 1]}; see data.csv"),
+        ("'data.root=a'; use data.val_share=0.1.",
+         "'{data: blobs, root: a} in data.datasets'; use {data: blobs, val_share: 0.1}."),
+        ("data.root.of.two=3: no", "{data: blobs, root: {of: {two: 3}}} in data.datasets: no"),
+    ],
+)  # fmt: skip
+def test_options_of_listed_sets_are_named_by_their_node(message: str, expected: str) -> None:
+    assert told(message, "data.datasets") == f"blobs: {expected}"
+
+
+def test_streams_name_the_options_of_their_sets() -> None:
+    for kind in (PermutedStream, RotatedStream):
+        with pytest.raises(UserError) as refused:
+            kind(of=Refused("lower data.val_share"), num_tasks=2).load()
+        assert str(refused.value) == "lower data.of.val_share"
+    with pytest.raises(UserError) as refused:
+        DataStream(datasets=[Refused("lower data.val_share"), Blobs()]).load()
+    assert str(refused.value) == "refused: lower the option val_share of {data: refused} in data.datasets"

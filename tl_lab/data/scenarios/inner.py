@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -26,8 +26,11 @@ __all__ = [
     "refuse_tables",
 ]
 
-_ADVICE = re.compile(r"set data\.(\w+)=([\w-]+)")  # at the end of a message
 _OPTION = re.compile(r"(?<![\w/.-])data\.(\w+)")  # not a part of a path
+_SETTING = re.compile(
+    r"(?P<set>\bset )?(?<![\w/.-])data\.(?P<option>\w+)(?P<below>(?:\.\w+)*)"
+    r"(?:=(?P<value>\[[^\]]*\]|(?:[^\s,;:()\[\]'`]|,(?=\S))+(?<!\.)))?"
+)
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -143,8 +146,29 @@ def read_inner(module: DataModule, name: str, place: str) -> dict[str, Samples]:
         if place != "data.datasets":
             text = _OPTION.sub(lambda found: f"{place}.{found[1]}" if found[1] in options else found[0], str(error))
             raise UserError(text) from error
-        text = _ADVICE.sub(rf"write {{data: {name}, \1: \2}} in {place}", str(error))
-        raise UserError(f"{name}: {text}") from error
+        raise UserError(f"{name}: {_for_listed(str(error), name, options)}") from error
+
+
+def _for_listed(message: str, name: str, options: Container[str]) -> str:
+    """Name options of a listed set, in a message, by its node; the first time with the place of this node."""
+    placed = False
+
+    def written(found: re.Match[str]) -> str:
+        nonlocal placed
+        if found["option"] not in options:
+            return found[0]
+        path, value = found["option"] + found["below"], found["value"]
+        place, placed = "" if placed else " in data.datasets", True
+        before = found["set"] or ""
+        if value is None:
+            return f"{before}the option {path} of {{data: {name}}}{place}" if place else f"{before}its option {path}"
+        value = f"[{value}]" if "," in value and not value.startswith("[") else value
+        key, *inner = path.split(".")
+        for one in reversed(inner):
+            value = f"{{{one}: {value}}}"
+        return f"{'write ' if before else ''}{{data: {name}, {key}: {value}}}{place}"
+
+    return _SETTING.sub(written, message)
 
 
 def _options_of(module: DataModule) -> set[str]:

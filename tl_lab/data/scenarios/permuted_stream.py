@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tl_lab.data.base import DataModule
 from tl_lab.data.samples import Samples
+from tl_lab.data.scenarios.inner import name_of, read_inner
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.options import Natural, Several
@@ -61,7 +62,8 @@ class PermutedStream(TaskStream):
     def read_tasks(self) -> list[dict[str, Samples]]:
         """Read the set, which all tasks share."""
         assert self.template is not None
-        sets = {name: self._padded(samples) for name, samples in self.template.limited(self.template._read()).items()}
+        read = self.template.limited(read_inner(self.template, name_of(self.template), "data.of"))
+        sets = {name: self._padded(samples) for name, samples in read.items()}
         self.task_classes = [list(self.template.class_names) for _ in range(self.tasks_wanted)]
         return [dict(sets) for _ in range(self.tasks_wanted)]
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tl_lab.data.base import DataModule
 from tl_lab.data.inputs.operations import constant, sample_shape
 from tl_lab.data.samples import Samples, in_memory
+from tl_lab.data.scenarios.inner import name_of, read_inner
 from tl_lab.data.scenarios.stream import TaskStream
 from tl_lab.errors import UserError
 from tl_lab.options import Angle, Several
@@ -48,7 +49,7 @@ class RotatedStream(TaskStream):
     def read_tasks(self) -> list[dict[str, Samples]]:
         """Read the set, which all tasks share."""
         assert self.template is not None
-        sets = self.template.limited(self.template._read())
+        sets = self.template.limited(read_inner(self.template, name_of(self.template), "data.of"))
         if any(in_memory(samples.x) and len(sample_shape(samples.x)) != 3 for samples in sets.values()):
             raise UserError(f"only images can be rotated: data.of={type(self.template).__name__} has no images")
         self.task_classes = [list(self.template.class_names) for _ in range(self.tasks_wanted)]
