@@ -28,7 +28,15 @@ from tl_lab.results.report.markdown import crossed_sections
 from tl_lab.results.tables.claims import Claim, Judged
 from tl_lab.results.tables.papers import Paper, papers
 from tl_lab.results.tables.reproduction import Crossed, named_methods, verdicts, verdicts_by_task
-from tl_lab.results.tables.statistics import FEWEST_SEEDS, NO_DIFFERENCE, both_of, half_width, paired_t
+from tl_lab.results.tables.statistics import (
+    FEWEST_SEEDS,
+    Difference,
+    both_of,
+    half_width,
+    holm,
+    paired_t,
+    verdict,
+)
 from tl_lab.training.seen_replayed import MOST_APART, STORED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -437,12 +445,12 @@ def boxes_table() -> str:
     seeds = sorted(set.intersection(*(set(own) for own in scores.values())))
     lines = [f"| entity F1, seed | {' | '.join(map(str, seeds))} | mean | difference from words alone | boxes |"]
     lines.append("|---|" + "---|" * (len(seeds) + 3))
-    for arm in (arm for arm in titles if arm in scores):
+    arms = [arm for arm in titles if arm in scores]
+    gains = {arm: [scores[arm][seed] - scores[False, False][seed] for seed in seeds] for arm in arms if any(arm)}
+    words = dict(zip(gains, _verdicts([paired_t(gain) for gain in gains.values()]), strict=True))
+    for arm in arms:
         own = [scores[arm][seed] for seed in seeds]
-        gains = [scores[arm][seed] - scores[False, False][seed] for seed in seeds]
-        mean, half = statistics.fmean(gains), half_width(gains)
-        verdict = NO_DIFFERENCE if not abs(mean) > half else "helps" if mean > 0 else "hurts"
-        gain = f"{_with_interval(gains, '+')} | {verdict}" if any(arm) else " | "
+        gain = f"{_with_interval(gains[arm], '+')} | {words[arm]}" if arm in gains else " | "
         lines.append(
             f"| {titles[arm]} | {' | '.join(f'{value:.1f}' for value in own)} | {_with_interval(own)} | {gain} |"
         )
@@ -926,13 +934,13 @@ def decided_table() -> str:
     totals = [0, 0, 0, 0]
     for paper, _, table in _reproductions():
         row = [0, 0, 0, 0]
-        for (method, task), (verdict, seeds) in verdicts_by_task(table, paper.expected).items():
+        for (method, task), (judged, seeds) in verdicts_by_task(table, paper.expected).items():
             number = (paper.expected.source.partition(",")[0], paper.expected.of(method, task), task)
             if seeds < _ENOUGH_SEEDS or number in counted:
                 continue
             counted.add(number)
             row[0] += 1
-            row[1 + ["yes", "no", "undecided"].index(verdict.word.partition(",")[0])] += 1
+            row[1 + ["yes", "no", "undecided"].index(judged.word.partition(",")[0])] += 1
         if row[0]:
             recipe = "" if paper.same_recipe else " (reduced, or with a deviation)"
             lines.append(f"| `{paper.name}`{recipe} | {' | '.join(map(str, row))} |")
@@ -1147,9 +1155,16 @@ def ways_table() -> str:
         scores = paper.runs.assign(way=named_methods(paper.runs, paper.expected)).pivot_table(
             index=["override.data.labels", "seed"], columns="way", values=metric
         )
+        found = {
+            (way, n): paired_t((scores.loc[n][way] - scores.loc[n]["from_scratch"]).dropna().to_numpy())
+            for way in table.methods
+            if way != "from_scratch"
+            for n in budgets
+        }
+        words = dict(zip(found, _verdicts(list(found.values())), strict=True))
         for j, way in enumerate(table.methods):
             means = [format_metric(metric, table.mean[i, j], table.half[i, j], table.both.get((i, j))) for i in places]
-            gains = ["" if way == "from_scratch" else _gain(metric, scores.loc[n], way) for n in budgets]
+            gains = ["" if way == "from_scratch" else _gain(metric, found[way, n], words[way, n]) for n in budgets]
             first = f"`{paper.name.partition('/')[2]}`" if j == 0 else ""
             lines.append(f"| {first} | {table.named(way)} | {' | '.join(means)} | {' | '.join(gains)} |")
     return "\n".join(lines) or "Not run here: `python -m tl_lab papers run zero_shot/sst2` runs it."
@@ -1192,14 +1207,19 @@ def mapped_labels_table() -> str:
     return "\n".join(lines)
 
 
-def _gain(metric: str, scores: pd.DataFrame, way: str) -> str:
-    """Describe the difference from training from scratch with the same labels over seeds, and its verdict."""
-    found = paired_t((scores[way] - scores["from_scratch"]).dropna().to_numpy())
-    if not found.n:
-        return "not run"
-    low, high = found.mean - found.half, found.mean + found.half
-    word = "helps" if low > 0 else "hurts" if high < 0 else NO_DIFFERENCE
-    return f"{format_difference(metric, found.mean, found.half, found.both)}, {word}"
+def _verdicts(found: Sequence[Difference]) -> list[str]:
+    """Return the verdicts of docs/reports.md: paired t-tests over seeds, with Holm's correction for their number.
+
+    Args:
+        found: differences of one sweep from its baseline, where more is better.
+    """
+    corrected = holm([one.p if one.n >= FEWEST_SEEDS else None for one in found])
+    return [verdict(p, one.mean > 0) for one, p in zip(found, corrected, strict=True)]
+
+
+def _gain(metric: str, found: Difference, word: str) -> str:
+    """Write the difference from training from scratch with the same labels over seeds, and its verdict."""
+    return f"{format_difference(metric, found.mean, found.half, found.both)}, {word}" if found.n else "not run"
 
 
 def tasks_table() -> str:
@@ -1213,15 +1233,17 @@ def tasks_table() -> str:
     }
     together = next(names for names in by_sets if len(names) > 1)
     lines = ["| task | metric | alone | together | difference | learning together |", "|---" * 6 + "|"]
-    for task in together:
-        name = next(name for name in by_sets[together] if name.startswith(f"test/{task}/"))
-        alone, joint = by_sets[task,][name], by_sets[together][name]
-        found = paired_t((joint - alone).dropna().to_numpy())
-        low, high = found.mean - found.half, found.mean + found.half
-        verdict = "helps" if low > 0 else "hurts" if high < 0 else NO_DIFFERENCE
-        sides = [format_metric(name, side.mean(), half_width(side.to_numpy())) for side in (alone, joint)]
-        difference = f"{format_difference(name, found.mean, found.half)}, {found.n} seeds"
-        lines.append(f"| {task} | {name.rpartition('/')[2]} | {' | '.join(sides)} | {difference} | {verdict} |")
+    names = {task: next(name for name in by_sets[together] if name.startswith(f"test/{task}/")) for task in together}
+    found = [
+        paired_t((by_sets[together][name] - by_sets[task,][name]).dropna().to_numpy()) for task, name in names.items()
+    ]
+    for (task, name), one, word in zip(names.items(), found, _verdicts(found), strict=True):
+        sides = [
+            format_metric(name, of[name].mean(), half_width(of[name].to_numpy()))
+            for of in (by_sets[task,], by_sets[together])
+        ]
+        difference = f"{format_difference(name, one.mean, one.half)}, {one.n} seeds"
+        lines.append(f"| {task} | {name.rpartition('/')[2]} | {' | '.join(sides)} | {difference} | {word} |")
     return "\n".join(lines)
 
 

@@ -142,3 +142,19 @@ def test_times_of_inputs(tmp_path: Path, tables: dict[str, Any]) -> None:
     assert "| 97.5 % (95.0 to 100.0) | mean over 2 speakers |" in table
     assert "| 300 s | 200 recordings; at their own lengths about 8.0 s |" in table
     assert "| 12.0 (11.0 to 13.0) | 200 batches, median of 7 turns" in table
+
+
+def test_verdicts_of_tables_are_corrected_for_their_number(tables):
+    """An uncorrected interval that excludes 0 does not suffice: p = .031 doubles to .061."""
+    from tl_lab.results.tables.statistics import paired_t
+
+    clear, weak, single = paired_t([-5.0, -5.1, -4.9, -5.0]), paired_t([1.0, 2.0, 2.5, 0.8]), paired_t([1.0, 2.0])
+    assert 0.025 < weak.p < 0.05
+    assert weak.mean - weak.half > 0
+    assert tables["_verdicts"]([weak]) == ["helps"]
+    assert tables["_verdicts"]([weak, weak, clear, single]) == [
+        "no difference shown",
+        "no difference shown",
+        "hurts",
+        "too few to tell",
+    ]
