@@ -68,11 +68,11 @@ def test_paths_are_never_broken(columns, stream, monkeypatch):
     long, spaced = Path("/some/where", *["a-long/name"] * 12), Path("/my files", *["of last week"] * 12)
     out = stream()
     banner({"weights": f"trained by {long}", "folder": spaced, "seed": 0}, stream=out)
-    say(Text(f"Written to {long} and nowhere else"), stream=out)
+    say(Text(f"Written to {long} and nowhere else"), f"figures: {long}", stream=out)
     lines = [line.strip() for line in out.getvalue().splitlines()]
     assert lines[1:] == [
         "weights  trained by", str(long), f"folder   {spaced}", "seed     0",
-        "Written to", str(long), "and nowhere else",
+        "Written to", str(long), "and nowhere else", "figures:", str(long),
     ]  # fmt: skip
 
 

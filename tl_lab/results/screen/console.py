@@ -236,7 +236,7 @@ def say(*parts: RenderableType, stream: TextIO | None = None, unbroken: bool = F
     )
     if terminal:
         console.width = min(Console(file=stream).width, _WIDTH)
-    for part in parts:
+    for part in (Text(one) if isinstance(one, str) else one for one in parts):
         if isinstance(part, Table) and not utf8:
             part.box = box.ASCII2
         if isinstance(part, Text) and not unbroken:
