@@ -262,7 +262,7 @@ def test_a_card_of_ones_own_table_names_the_file_column_and_classes_and_a_better
     trees, own = (wilson(round(60 * metrics[name]), 60) for name in ("test/trees/acc", "test/acc"))
     assert trees.value > own.value + 0.1
     better = (
-        "> The gradient-boosted trees, a baseline, score better than the model: accuracy "
+        "> Gradient-boosted trees (baseline) score higher than the model: accuracy "
         f"{trees.text(percent=True)} against {own.text(percent=True)}."
     )
     assert better in text
@@ -273,13 +273,37 @@ def test_a_card_of_ones_own_table_names_the_file_column_and_classes_and_a_better
     monkeypatch.setattr(card_module, "read_results", lambda folder: results)
     (run / "checkpoints" / "best.ckpt").unlink()
     text = write_card(run, predicts=False)[0].read_text(encoding="utf-8")
-    assert "score better" not in text
+    assert "score higher" not in text
     assert "Doubtful" not in text
     assert "Predicted:" not in text  # the names are in the checkpoint
     here = tmp_path / "loans.csv"
-    assert card_module._relative(results, ["data.path=loans.csv", f"data.path={here}", "init_from=a", "seed=1"]) == [
-        "data.path=loans.csv",
-        "init_from=a",
+    assert card_module._relative(results, ["data.path=loans.csv", f"data.path={here}", "init_from=a", "seed=1"]) == {
+        "data.path=loans.csv": "folder",
+        "init_from=a": "folder",
+    }
+
+
+def test_lists_of_paths_and_paths_below_the_folder_of_data_sets_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TL_LAB_DATA", str(tmp_path / "sets"))
+    monkeypatch.chdir(tmp_path)
+    given = ["data.source=[/a/x,/a/y]", "data.root=photos", "data.target=['here/b',c]", "data.path=~/own.csv"]
+    used = [
+        ["/a/x", "/a/y"],
+        str(tmp_path / "sets/photos"),
+        ["/of/another/here/b", "/of/another/c"],
+        "/home/me/own.csv",
+    ]
+    keys = [one.partition("=")[0] for one in given]
+    results = {"data_places": {key: {"used": paths} for key, paths in zip(keys, used, strict=True)}}
+    monkeypatch.setattr(card_module, "_overrides", lambda run: given)
+    assert card_module._files(tmp_path, results) == " (`x`, `y`, `photos`, `b`, `c`, `own.csv`)"
+    assert card_module._relative(results, given) == {"data.root=photos": "data", "data.target=['here/b',c]": "either"}
+    texts = card_module._repeat(tmp_path, results).parts[1:3]
+    assert texts == [
+        "`data.root=photos`: this path is relative to the folder `TL_LAB_DATA`. Set this variable, or give the path on "
+        "your machine.",
+        "`data.target=['here/b',c]`: these paths are relative to the folder in which the run was started, or to "
+        "`TL_LAB_DATA`. Run the command in that folder with that variable, or give the paths on your machine.",
     ]
 
 

@@ -52,6 +52,14 @@ _NOT_ASSESSED = {
 _HUB_METRICS = {"acc": "accuracy", "f1_macro": "f1"}
 _NONE = (None, "none")
 _PATHS = ("init_from", "backbone.weights")  # options with a path, besides those of data
+_BASES = {  # what relative paths are relative to, and how to use them again
+    "folder": ("the folder in which the run was started", "Run the command in that folder"),
+    "data": ("the folder `TL_LAB_DATA`", "Set this variable"),
+    "either": (
+        "the folder in which the run was started, or to `TL_LAB_DATA`",
+        "Run the command in that folder with that variable",
+    ),
+}
 _OUTPUTS = {"single_label": "class", "multi_label": "label", "regression": "number"}  # names of outputs, by problem
 _MOST_NAMED = 20
 _NO_NAMES = frozenset({"generated", "fonts", "own"})  # terms that are no data sets
@@ -189,7 +197,7 @@ def _files(run: Path, results: Mapping[str, Any]) -> str:
     """Name the files or folders of data that were given, in brackets, without the folders that contain them."""
     given = [one.lstrip("+").partition("=")[0] for one in _overrides(run) or []]
     places = results.get("data_places") or {}
-    names = [Path(str(places[key]["used"])).name for key in dict.fromkeys(given) if (places.get(key) or {}).get("used")]
+    names = [Path(path).name for key in dict.fromkeys(given) for path in _listed((places.get(key) or {}).get("used"))]
     return f" ({', '.join(f'`{name}`' for name in names)})" if names else ""
 
 
@@ -222,8 +230,9 @@ def _reservations(results: Mapping[str, Any]) -> list[str]:
         count = sizes.get(f"{domain}/test" if domain else "test")
         texts = [_with_interval(metric, float(one), count, None, None) for one in (value, own)]
         where = f" on {domain}" if domain else ""
+        side = "lower, which is better," if less_is_better(metric) else "higher"
         found.append(
-            f"> The {model.removesuffix(' (baseline)')}, a baseline, score better than the model{where}: "
+            f"> {model[:1].upper()}{model[1:]} score {side} than the model{where}: "
             f"{readable(metric)} {texts[0]} against {texts[1]}."
         )
     return found + [f"> Doubtful: {text.rstrip('.')}." for text in results.get("doubts") or ()]
@@ -421,28 +430,61 @@ def _repeat(run: Path, results: Mapping[str, Any]) -> Section:
     ]
     if (overrides := _overrides(run)) is not None:
         parts.insert(0, f"`{shlex.join(['python', 'train.py', *outside, *overrides])}`")
-        if relative := _relative(results, overrides):
-            kept = ", ".join(f"`{one}`" for one in relative)
-            parts.insert(
-                1,
-                f"{kept}: this path is relative to the folder in which the run was started. Run the command in that "
-                "folder, or give the path on your machine."
-                if len(relative) == 1
-                else f"{kept}: these paths are relative to the folder in which the run was started. Run the command in "
-                "that folder, or give the paths on your machine.",
-            )
+        by_base: dict[str, list[str]] = {}
+        for one, base in _relative(results, overrides).items():
+            by_base.setdefault(base, []).append(one)
+        parts[1:1] = [_on_relative(options, base) for base, options in by_base.items()]
     return Section("To repeat this", parts)
 
 
-def _relative(results: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """List the given options whose paths depend on the current folder."""
-    options = {*(results.get("data_places") or {}), *_PATHS}
-    found = []
+def _relative(results: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+    """Find the given options with relative paths, and what these are relative to: a key of ``_BASES``."""
+    places = results.get("data_places") or {}
+    found: dict[str, str] = {}
     for one in overrides:
         name, _, value = one.lstrip("+").partition("=")
-        if name in options and value not in ("", "null") and not Path(value.strip("'\"")).is_absolute():
-            found.append(one)
+        if name not in {*places, *_PATHS}:
+            continue
+        given = _paths_in(value)
+        if all(Path(path).expanduser().is_absolute() for path in given):
+            continue
+        used = _listed((places.get(name) or {}).get("used"))
+        pairs = list(zip(given, used, strict=False)) if len(given) == len(used) else []
+        found[one] = "folder" if name in _PATHS else _base_of(pairs)
     return found
+
+
+def _base_of(pairs: Sequence[tuple[str, str]]) -> str:
+    """Tell what relative paths of data are relative to, if the absolute ones show it on this machine."""
+    kept = [(path, used) for path, used in pairs if not Path(path).expanduser().is_absolute()]
+    bases = {"folder": Path.cwd()}
+    if data := os.environ.get("TL_LAB_DATA"):
+        bases["data"] = Path(data).expanduser().absolute()
+    matching = (name for name, base in bases.items() if kept and all(Path(used) == base / path for path, used in kept))
+    return next(matching, "either")
+
+
+def _on_relative(options: Sequence[str], base: str) -> str:
+    """Say what relative paths are relative to, and how to use them again."""
+    count = sum(len(_paths_in(one.partition("=")[2])) for one in options)
+    these, paths = ("this path is", "the path") if count == 1 else ("these paths are", "the paths")
+    what, how = _BASES[base]
+    kept = ", ".join(f"`{one}`" for one in options)
+    return f"{kept}: {these} relative to {what}. {how}, or give {paths} on your machine."
+
+
+def _listed(paths: object) -> list[str]:
+    """Return a path, a list of paths, or nothing as a list."""
+    return [str(one) for one in paths] if isinstance(paths, list | tuple) else [str(paths)] if paths else []
+
+
+def _paths_in(value: str) -> list[str]:
+    """Read the paths of an override's value: one, a list in brackets, or none for an empty value and ``null``."""
+    if value in ("", "null"):
+        return []
+    if not (value.startswith("[") and value.endswith("]")):
+        return [value.strip("'\"")]
+    return [one for part in value[1:-1].split(",") if (one := part.strip().strip("'\""))]
 
 
 def _assessment(run: Path, given: Path | None) -> Mapping[str, Any] | None:
