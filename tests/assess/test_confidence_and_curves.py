@@ -17,8 +17,8 @@ from tl_lab.functional.calibration import calibration, reliability, risk_coverag
 from tl_lab.functional.estimated_accuracy import average_threshold, confidence_based, difference_of_confidences
 from tl_lab.functional.group_rates import cell_counts, gaps, rates, resampled
 from tl_lab.functional.power_law import fit_power_law
+from tl_lab.functional.share_interval import wilson_interval
 from tl_lab.functional.word_association import weat
-from tl_lab.results.tables.statistics import wilson_interval
 
 
 def _calibrated(n, seed=0, sharpness=2.0):

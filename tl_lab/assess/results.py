@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tl_lab.results.report.blocks import Table
-from tl_lab.results.tables.statistics import paired_t, wilson_interval
+from tl_lab.results.tables.statistics import paired_t
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,4 +171,6 @@ def wilson(correct: float, count: int, z: float = 1.959964) -> Measure:
     """
     if not count:
         return Measure(float("nan"))
+    from tl_lab.functional.share_interval import wilson_interval  # the package imports torch
+
     return Measure(correct / count, *wilson_interval(correct / count, count, z))

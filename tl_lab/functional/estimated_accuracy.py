@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tl_lab.results.tables.statistics import wilson_interval
+from tl_lab.functional.share_interval import wilson_interval
 
 __all__ = ["Estimated", "average_threshold", "confidence_based", "difference_of_confidences"]
 

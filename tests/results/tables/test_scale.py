@@ -5,13 +5,6 @@ import pytest
 
 from tl_lab.results.figures.scale import scale_figure
 from tl_lab.results.tables.scale import OfSize, find_scale
-from tl_lab.results.tables.statistics import wilson_interval
-
-
-def test_wilsons_interval_solves_its_equation():
-    # the ends are those shares p that lie z deviations of p from what was observed
-    for end in wilson_interval(0.8, 10):
-        assert abs(0.8 - end) == pytest.approx(1.959964 * (end * (1 - end) / 10) ** 0.5)
 
 
 @pytest.fixture

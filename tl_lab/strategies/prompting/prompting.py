@@ -15,10 +15,10 @@ from tl_lab.data.inputs.tokenisers import Text
 from tl_lab.data.splits import few_in_strata, few_labels
 from tl_lab.errors import UserError, nearest
 from tl_lab.functional.class_texts import contextual_calibration
+from tl_lab.functional.share_interval import wilson_interval
 from tl_lab.options import Count, Natural
 from tl_lab.randomness import derive_seed
 from tl_lab.results.screen import console
-from tl_lab.results.tables.statistics import wilson_interval
 from tl_lab.strategies.base import Strategy
 from tl_lab.strategies.prompting.asking import Beginning, begin, continued, scores_of
 from tl_lab.strategies.prompting.prompts import CONTENT_FREE, Demonstration, Prompt, prompts_of, template_of
