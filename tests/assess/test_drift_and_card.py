@@ -21,7 +21,7 @@ import tl_lab
 from tl_lab.assess import card as card_module
 from tl_lab.assess import footprint, rescoring
 from tl_lab.assess.card import write_card
-from tl_lab.assess.detectors import LARGEST_MISSED, Drift, Power, reference_of
+from tl_lab.assess.detectors import LARGEST_MISSED, Detection, Drift, Power, _power, reference_of
 from tl_lab.assess.drift import advice
 from tl_lab.assess.footprint import FootprintMeter, kwh_of_run
 from tl_lab.assess.licences import SHARED, data_terms, terms_of
@@ -38,6 +38,7 @@ from tl_lab.config.stored import read_stored
 from tl_lab.data.request import Request
 from tl_lab.errors import UserError
 from tl_lab.functional.estimated_accuracy import Estimated
+from tl_lab.functional.two_samples import enough_samples
 from tl_lab.model.base_weights import hash_of
 from tl_lab.problems import MultiLabel, SingleLabel
 from tl_lab.results.folder.files import read_results
@@ -193,11 +194,28 @@ def test_the_model_is_kept_only_if_a_loss_would_have_been_seen():
         "standard deviations or more with a power of 80 % (estimated accuracy 70 % to 90 %"
     )
     assert advised({}, small) == (
-        "train with a larger validation set, from which the reference is taken, or name fewer detectors; 500 new "
-        "samples against 20 of the reference show no shift reliably."
+        "train with a larger validation set, from which the reference is taken; 500 new samples against 20 of the "
+        "reference show no shift reliably."
+    )
+    assert advised({}, small._replace(alone=("pca_ks", 1240))).startswith(
+        "train with a larger validation set, from which the reference is taken, or use one detector (--detectors "
+        "pca_ks), which requires at least 1,240 new samples; 500 new samples"
     )
     assert advised(low, enough).startswith("label a sample of the new data before deciding; the estimates show a loss")
     assert advised({"CBPE": Estimated(0.6, 0.4, 0.9)}, enough, wilson(100, 200)).startswith("retrain or adapt (")
+
+
+def test_the_detector_that_suffices_alone_is_named():
+    """With 30 reference samples, no number suffices for seven detectors, but one does for `pca_ks`."""
+    found = {"softmax_ks": Detection(0.1, 0.5, 10, 0), "pca_ks": Detection(0.1, 0.5, 4, 0)}
+    names = [*found, "classes_chi2", "pca_mmd", "features_mmd", "untrained_ks", "untrained_mmd"]
+    power = _power(found, dict.fromkeys(names, (30, 500)), 0.05, (30, 500))
+    assert power.enough is None
+    assert power.alone == ("pca_ks", 355)
+    assert enough_samples(30, LARGEST_MISSED, 0.05 / 4) == 355
+    assert enough_samples(30, LARGEST_MISSED, 0.05 / 10) is None
+    assert _power({"pca_ks": found["pca_ks"]}, {"pca_ks": (10, 500)}, 0.05, (10, 500)).alone is None
+    assert _power(found, dict.fromkeys(names, (200, 500)), 0.05, (200, 500)).alone is None
 
 
 def _loaded(folder):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,12 +130,15 @@ class Power(NamedTuple):
         shift: of one tested quantity, in standard deviations, see
             :func:`~tl_lab.functional.two_samples.detectable_shift`; infinite if none is found reliably.
         enough: number of new samples that detect a shift of :data:`LARGEST_MISSED`; None if the reference is too small.
+        alone: if the reference is too small for all detectors together, the Kolmogorov-Smirnov detector that requires
+            the fewest new samples as the only one, and this number; None if the reference is too small for each.
     """
 
     reference: int
     new: int
     shift: float
     enough: int | None
+    alone: tuple[str, int] | None = None
 
 
 class Drift(NamedTuple):
@@ -302,7 +306,21 @@ def _power(
     levels = {name: alpha / (len(sizes) * dimensions) for name, dimensions in tests.items()}
     shifts = [detectable_shift(*sizes[name], level) for name, level in levels.items()]
     enough = [enough_samples(sizes[name][0], LARGEST_MISSED, level) for name, level in levels.items()]
-    return Power(*both, min(shifts), min((one for one in enough if one is not None), default=None))
+    fewest = min((one for one in enough if one is not None), default=None)
+    return Power(*both, min(shifts), fewest, _alone(found, sizes, alpha) if fewest is None else None)
+
+
+def _alone(found: dict[str, Detection], sizes: dict[str, tuple[int, int]], alpha: float) -> tuple[str, int] | None:
+    """Find the Kolmogorov-Smirnov detector that requires the fewest new samples at the whole level, if one does."""
+    if len(sizes) == 1:
+        return None
+    required = {
+        name: enough_samples(sizes[name][0], LARGEST_MISSED, alpha / one.dimensions)
+        for name, one in found.items()
+        if name.endswith("_ks")
+    }
+    possible = [(name, count) for name, count in required.items() if count is not None]
+    return min(possible, key=itemgetter(1), default=None)
 
 
 def enough_permutations(alpha: float, tests: int) -> int:

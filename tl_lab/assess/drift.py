@@ -173,11 +173,13 @@ def more_samples(found: Drift) -> str:
         if math.isinf(power.shift)
         else f"show only shifts of {power.shift:.2f} standard deviations or more with a power of 80 %"
     )
-    remedy = (
-        f"compare at least {power.enough:,} new samples"
-        if power.enough is not None
-        else "train with a larger validation set, from which the reference is taken, or name fewer detectors"
-    )
+    if power.enough is not None:
+        remedy = f"compare at least {power.enough:,} new samples"
+    else:
+        remedy = "train with a larger validation set, from which the reference is taken"
+        if power.alone is not None:
+            name, count = power.alone
+            remedy += f", or use one detector (--detectors {name}), which requires at least {count:,} new samples"
     return f"{remedy}; {power.new:,} new samples against {power.reference:,} of the reference {shown}"
 
 
