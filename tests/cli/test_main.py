@@ -29,7 +29,7 @@ from tl_lab.config.catalogue import given_folders
         ),
         (["papers", "--long"], "papers: there is no option '--long'; did you mean '--config-dir' or '--help'?"),
         (["papers", "run", "x", "-cd", "nowhere"], "--config-dir: there is no folder "),
-        (["weights", "a", "b"], "weights: 'a' is one argument too many (python -m tl_lab weights --help)"),
+        (["weights", "a", "b"], "weights: unexpected argument 'a' (python -m tl_lab weights --help)"),
     ],
 )
 def test_a_mistake_is_one_sentence(

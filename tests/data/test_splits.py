@@ -78,6 +78,12 @@ def test_a_label_that_is_no_class_is_refused(label):
             "'class1' (1): a class needs at least 3; add samples, merge it with another class, or leave it out",
         ),
         (
+            (30, 1, 2),
+            {"val": 0.1, "test": 0.2},
+            "'class1' (1), 'class2' (2): a class needs at least 3; add samples, merge them with other classes, or "
+            "leave them out",
+        ),
+        (
             (3, 3),
             {"val": 0.45, "test": 0.45},
             "a class needs at least 3; add samples, or lower data.val_share or data.test_share",
@@ -87,5 +93,5 @@ def test_a_label_that_is_no_class_is_refused(label):
 )
 def test_the_remedy_for_few_samples_fits_their_number(counts, shares, words):
     with pytest.raises(UserError) as refused:
-        hold_out(labels(*counts), shares, 0, names(2))
+        hold_out(labels(*counts), shares, 0, names(len(counts)))
     assert str(refused.value).endswith(words)

@@ -107,7 +107,7 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.N
         return options
     name = unknown[0].partition("=")[0]
     if not name.startswith("-"):
-        raise UserError(f"{given[0]}: {name!r} is one argument too many ({command(given[0], '--help')})")
+        raise UserError(f"{given[0]}: unexpected argument {name!r} ({command(given[0], '--help')})")
     chosen = _actions_of(parser)[given[0]]
     inner = next((action for word, action in _actions_of(chosen).items() if word in given[1:]), chosen)
     known = [one for one in inner._option_string_actions if one.startswith("--")]

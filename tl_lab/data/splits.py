@@ -96,7 +96,12 @@ def hold_out(
         least = len(shares) + 1
         # lower shares leave a sample for training only if there is at least one for each part
         lower = " or ".join(f"data.{part}_share" for part in shares)
-        remedy = "merge it with another class, or leave it out" if min(few.values()) < least else f"or lower {lower}"
+        merge = (
+            "merge it with another class, or leave it out"
+            if len(few) == 1
+            else "merge them with other classes, or leave them out"
+        )
+        remedy = merge if min(few.values()) < least else f"or lower {lower}"
         raise UserError(
             f"too few samples for a split into train, {', '.join(shares)} with shares of {list(shares.values())} in "
             f"{listed((f'{name!r} ({count})' for name, count in few.items()), 5)}: a class needs at least {least}; add "
